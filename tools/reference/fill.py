@@ -10,7 +10,8 @@ weight of every network without exchanging a single weight file. The contract, i
     `running_var`                         1 + 0.5 * u
     rank <= 1 (norm weights, scales)      1 + 0.25 * u
     rank >= 2                             f32(sqrt(6 / fan_in)) * u, fan_in = product of all dimensions but the first
-  `num_batches_tracked` is left alone.
+  `num_batches_tracked` is left alone. A tensor with several names (nnU-Net's `all_modules` and `decoder.encoder`
+  aliases) takes the values of the first in state-dict order.
 - network inputs are plain u under the key `input`.
 
 `python fill.py` rewrites `fill_vectors.json`: literal first values for tests of other implementations.
@@ -91,9 +92,11 @@ def fill_input(shape: tuple[int, ...]) -> torch.Tensor:
 @torch.no_grad()
 def fill_module(module: torch.nn.Module, prefix: str = "") -> torch.nn.Module:
     """Overwrites a module's f32 parameters and buffers in place; keys are `prefix` + state-dict name."""
+    filled = set()
     for name, tensor in module.state_dict().items():
-        if name.endswith("num_batches_tracked"):
+        if name.endswith("num_batches_tracked") or tensor.data_ptr() in filled:
             continue
+        filled.add(tensor.data_ptr())
         if tensor.dtype != torch.float32 or not tensor.is_contiguous():
             raise ValueError(f"{name}: expected contiguous f32, got {tensor.dtype} with strides {tensor.stride()}")
         key = prefix + name

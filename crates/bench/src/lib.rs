@@ -1,0 +1,1 @@
+//! Benchmark suites, measurement rounds, statistics and records.

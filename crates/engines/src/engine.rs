@@ -1,0 +1,161 @@
+//! The traits that engines implement and their users hold.
+
+use std::path::PathBuf;
+
+use slicewise_graph::{Graph, GraphError, Task, Tensor, passes};
+
+/// The arithmetic that a session computes in.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Precision {
+    /// 32-bit floats throughout.
+    F32,
+    /// bfloat16 products where the engine has them, 32-bit sums.
+    Bf16,
+    /// 8-bit integers where the graph is quantized.
+    Int8,
+}
+
+impl std::fmt::Display for Precision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+            Precision::Int8 => "int8",
+        })
+    }
+}
+
+impl std::str::FromStr for Precision {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s {
+            "f32" => Ok(Precision::F32),
+            "bf16" => Ok(Precision::Bf16),
+            "int8" => Ok(Precision::Int8),
+            _ => Err(format!(
+                "'{s}' is not a precision; there are: f32, bf16, int8"
+            )),
+        }
+    }
+}
+
+/// What a graph is compiled for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CompileOptions {
+    /// What the session returns.
+    pub task: Task,
+    /// What it computes in.
+    pub precision: Precision,
+    /// Threads that work on one run; at least 1.
+    pub threads: usize,
+    /// Images per run, for a graph whose batch is open.
+    pub batch: usize,
+}
+
+impl Default for CompileOptions {
+    /// Logits of one image in f32 on every CPU that this process may use.
+    fn default() -> Self {
+        CompileOptions {
+            task: Task::Logits,
+            precision: Precision::F32,
+            threads: std::thread::available_parallelism().map_or(1, |n| n.get()),
+            batch: 1,
+        }
+    }
+}
+
+/// Which engine a figure came from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EngineInfo {
+    /// The name that commands take: `native`, `onnxruntime`, `openvino`.
+    pub name: &'static str,
+    /// The version that the engine states of itself.
+    pub version: String,
+    /// The shared library and its SHA-256, for an engine that was loaded at run time.
+    pub library: Option<(PathBuf, String)>,
+}
+
+/// Something that runs graphs.
+pub trait Engine: Send + Sync {
+    /// Name, version and library.
+    fn info(&self) -> &EngineInfo;
+
+    /// The precisions that this engine computes in on this CPU.
+    fn precisions(&self) -> &[Precision];
+
+    /// Makes `graph` ready to run: everything that can be done once is done here.
+    ///
+    /// # Errors
+    /// If the graph has no weights, or the engine cannot run it as asked.
+    fn compile(
+        &self,
+        graph: &Graph,
+        options: &CompileOptions,
+    ) -> Result<Box<dyn Session>, EngineError>;
+}
+
+/// A network ready to run.
+pub trait Session: Send {
+    /// Runs the network once. `inputs` are in the order of the graph's inputs; the results are in
+    /// the order of its outputs and are overwritten by the next run.
+    ///
+    /// # Errors
+    /// If an input has another shape or type than the graph says, or the engine fails.
+    fn run(&mut self, inputs: &[Tensor]) -> Result<&[Tensor], EngineError>;
+}
+
+/// Why an engine is not there or could not do what was asked. Every message names the engine.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The engine's library is not on this machine.
+    #[error("engine '{engine}' is not installed; run: slicewise engines add {engine}")]
+    NotInstalled {
+        /// The engine's name.
+        engine: String,
+    },
+    /// There is no engine of that name.
+    #[error("'{0}' is not an engine; there are: native, onnxruntime, openvino")]
+    Unknown(String),
+    /// The engine does not compute in that precision here.
+    #[error("{engine} does not run {precision} on this CPU")]
+    Precision {
+        /// The engine's name.
+        engine: &'static str,
+        /// What was asked for.
+        precision: Precision,
+    },
+    /// A run was given other inputs than the graph takes.
+    #[error("{engine}: input {index} must be {want}, got {got}")]
+    Input {
+        /// The engine's name.
+        engine: &'static str,
+        /// The input's position.
+        index: usize,
+        /// Type and shape that the graph says.
+        want: String,
+        /// Type and shape that were given.
+        got: String,
+    },
+    /// The engine's own failure, in its words.
+    #[error("{engine}: {message}")]
+    Failed {
+        /// The engine's name.
+        engine: &'static str,
+        /// What it said.
+        message: String,
+    },
+    /// The graph itself does not hold together.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+}
+
+/// The graph as every engine gets it: the task appended, the batch set, everything simplified that
+/// can be, so that no engine is compared on work that another was spared.
+///
+/// # Errors
+/// If the graph has no weights or no class axis for labels.
+pub fn prepare(graph: &Graph, options: &CompileOptions) -> Result<Graph, GraphError> {
+    let graph = graph.with_task(options.task)?.with_batch(options.batch)?;
+    passes::simplify(&graph)
+}

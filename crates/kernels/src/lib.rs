@@ -1,0 +1,1 @@
+//! Arithmetic on raw slices: every kernel with its scalar reference, and the thread pool.

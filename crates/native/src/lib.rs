@@ -1,0 +1,1 @@
+//! slicewise's own engine: a graph becomes a plan, the plan runs.

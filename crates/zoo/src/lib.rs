@@ -1,0 +1,1 @@
+//! Encoders, decoders and volumetric networks as graphs, with their weights.

@@ -1,0 +1,147 @@
+"""Writes the golden outputs the engines are tested against: one small safetensors file per encoder or volumetric network.
+
+Weights and inputs come from `fill.py`, so a test needs nothing but the file. Outputs are computed in f64 from the f32
+weights, in eval mode and in the trained (not reparameterised) form, then sampled at the flat indices
+floor(i * numel / n), i in 0..n, n = min(numel, 1024; 1000 logits in full; 256 for features), and stored as f32.
+
+The file's metadata holds, for every case, `<case>.shape`, `<case>.min` and `<case>.max` of the whole output, or
+`<case>.refused` with PyTorch's reason where the reference does not accept the size; and the versions used.
+
+Prints PyTorch's own f32 error against f64, relative to the output's range, and marks those above 2e-5.
+"""
+
+import argparse
+import gc
+import sys
+from pathlib import Path
+
+import timm
+import torch
+from safetensors.numpy import save_file
+
+import models
+from fill import fill_input, fill_module
+
+SCRIPT_VERSION = "1"
+SEGMENTATION_CLASSES = 5
+SIZES_2D = [(64, 96), (75, 101)]
+SIZE_3D = {"stunet_h": (32, 32, 64)}
+DEFAULT_SIZE_3D = (32, 64, 32)
+NOTABLE_ERROR = 2e-5
+DEFAULT_OUTPUT = Path(__file__).parents[2] / "crates/engines/tests/golden"
+
+
+def to_double(module: torch.nn.Module) -> torch.nn.Module:
+    """Converts a module's floats to f64 one tensor at a time, so that the largest network fits in memory."""
+    for tensor in [*module.parameters(), *module.buffers()]:
+        if tensor.is_floating_point():
+            tensor.data = tensor.data.double()
+    return module
+
+
+def sample(output: torch.Tensor, limit: int) -> torch.Tensor:
+    """The contract's samples of an output, in f64."""
+    flat = output.reshape(-1)
+    n = min(flat.numel(), limit)
+    return flat[torch.arange(n) * flat.numel() // n]
+
+
+class Golden:
+    """The cases of one golden file, and the f32 errors seen on the way."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.tensors = {}
+        self.metadata = {"timm": timm.__version__, "torch": torch.__version__, "script": SCRIPT_VERSION}
+
+    def add_network(self, network: torch.nn.Module, label: str, sizes: list[tuple[int, ...]], limit: int) -> None:
+        """Adds one case a size for a filled network, or one a level where it returns a list of features."""
+        inputs = {size: fill_input(models.input_shape(self.name, size)) for size in sizes}
+        approximations = {size: self.run(network, label, x) for size, x in inputs.items()}
+        to_double(network)
+        for size, x in inputs.items():
+            if approximations[size] is None:
+                continue
+            exact = network(x.double())
+            if isinstance(exact, torch.Tensor):
+                self.add_case(case_name(label, size), exact, approximations[size], limit)
+                continue
+            for level, outputs in enumerate(zip(exact, approximations[size])):
+                self.add_case(case_name(f"{label}.{level}", size), *outputs, limit)
+
+    def run(self, network, label, x):
+        """The f32 output, or None with the reason in the metadata where PyTorch refuses the input."""
+        try:
+            return network(x)
+        except (RuntimeError, AssertionError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            self.metadata[f"{case_name(label, x.shape[2:])}.refused"] = reason
+            print(f"{self.name} {case_name(label, x.shape[2:])}: refused: {reason}", flush=True)
+            return None
+
+    def add_case(self, case, exact, approximation, limit):
+        """Records one output and prints the f32 error."""
+        low, high = exact.min().item(), exact.max().item()
+        error = (approximation.double() - exact).abs().max().item() / max(high - low, 1e-300)
+        healthy = exact.isfinite().all() and max(abs(low), abs(high)) < 3e38 and high > low
+        mark = " UNUSABLE" if not healthy else " NOTABLE" if not error <= NOTABLE_ERROR else ""
+        print(f"{self.name} {case}: f32 error {error:.1e} of range [{low:.4g}, {high:.4g}]{mark}", flush=True)
+        self.tensors[case] = sample(exact, limit).float().numpy()
+        self.metadata[f"{case}.shape"] = ",".join(map(str, exact.shape))
+        self.metadata[f"{case}.min"] = repr(low)
+        self.metadata[f"{case}.max"] = repr(high)
+
+    def save(self, folder: Path) -> None:
+        """Writes `<folder>/<name>.safetensors`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(self.tensors, folder / f"{self.name}.safetensors", self.metadata)
+
+
+def case_name(label: str, size: tuple[int, ...]) -> str:
+    """`label@64x96`."""
+    return f"{label}@{'x'.join(map(str, size))}"
+
+
+def golden_2d(row: models.Row) -> Golden:
+    """The cases of one encoder: alone, its features, and with each decoder it supports."""
+    golden = Golden(row.encoder)
+    sizes = SIZES_2D[:1] if row.is_vit else SIZES_2D
+    golden.add_network(fill_module(models.build(row.encoder)), "classifier", sizes, limit=1000)
+    for name in row.models()[1:]:
+        decoder = name.partition("+")[2]
+        network = fill_module(models.build(name, SEGMENTATION_CLASSES))
+        if decoder == "fpn":
+            golden.add_network(network.encoder, "features", SIZES_2D[:1], limit=256)
+            fill_module(network.float())
+        golden.add_network(network, decoder, sizes, limit=1024)
+    return golden
+
+
+def golden_3d(name: str) -> Golden:
+    """The single case of a volumetric network."""
+    golden = Golden(name)
+    network = models.build(name, SEGMENTATION_CLASSES)
+    golden.add_network(fill_module(network), "volume", [SIZE_3D.get(name, DEFAULT_SIZE_3D)], limit=1024)
+    return golden
+
+
+@torch.no_grad()
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="encoders and volumetric networks (default: all)")
+    parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, help="folder of the golden files")
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+
+    rows = {row.encoder: row for row in models.encoders()}
+    for name in arguments.names or [*rows, *models.VOLUMETRIC]:
+        golden = golden_2d(rows[name]) if name in rows else golden_3d(name)
+        golden.save(arguments.output)
+        del golden
+        gc.collect()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
