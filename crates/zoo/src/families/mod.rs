@@ -1,6 +1,7 @@
 //! The encoders: one file per family of timm.
 
 mod resnet;
+mod squeeze_excite;
 
 use slicewise_graph::NodeId;
 
