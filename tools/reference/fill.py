@@ -13,6 +13,8 @@ weight of every network without exchanging a single weight file. The contract, i
   `num_batches_tracked` is left alone. A tensor with several names (nnU-Net's `all_modules` and `decoder.encoder`
   aliases) takes the values of the first in state-dict order.
 - network inputs are plain u under the key `input`.
+- a `gain` other than 1 multiplies the bound of rank >= 2 tensors (one more f32 rounding). Networks with many sigmoid gates
+  are chaotic at gain 1: their gates see logits in the thousands, and f32 rounding alone changes the answer by a quarter.
 
 `python fill.py` rewrites `fill_vectors.json`: literal first values for tests of other implementations.
 """
@@ -52,7 +54,7 @@ def unit_values(seed: int, start: int, count: int) -> np.ndarray:
     return u
 
 
-def scale_and_offset(key: str, shape: tuple[int, ...]) -> tuple[np.float32, np.float32]:
+def scale_and_offset(key: str, shape: tuple[int, ...], gain: float = 1.0) -> tuple[np.float32, np.float32]:
     """The f32 pair (scale, offset) of a weight's law `offset + scale * u`."""
     name = key.rsplit(".", 1)[-1]
     if name in ("running_mean", "bias") or name.endswith("_bias"):
@@ -61,7 +63,7 @@ def scale_and_offset(key: str, shape: tuple[int, ...]) -> tuple[np.float32, np.f
         return np.float32(0.5), np.float32(1.0)
     if len(shape) <= 1:
         return np.float32(0.25), np.float32(1.0)
-    return np.float32(math.sqrt(6.0 / math.prod(shape[1:]))), np.float32(0.0)
+    return np.float32(math.sqrt(6.0 / math.prod(shape[1:]))) * np.float32(gain), np.float32(0.0)
 
 
 def write_values(out: np.ndarray, key: str, scale: np.float32, offset: np.float32) -> None:
@@ -90,8 +92,8 @@ def fill_input(shape: tuple[int, ...]) -> torch.Tensor:
 
 
 @torch.no_grad()
-def fill_module(module: torch.nn.Module, prefix: str = "") -> torch.nn.Module:
-    """Overwrites a module's f32 parameters and buffers in place; keys are `prefix` + state-dict name."""
+def fill_module(module: torch.nn.Module, gain: float = 1.0) -> torch.nn.Module:
+    """Overwrites a module's f32 parameters and buffers in place and returns it."""
     filled = set()
     for name, tensor in module.state_dict().items():
         if name.endswith("num_batches_tracked") or tensor.data_ptr() in filled:
@@ -99,8 +101,7 @@ def fill_module(module: torch.nn.Module, prefix: str = "") -> torch.nn.Module:
         filled.add(tensor.data_ptr())
         if tensor.dtype != torch.float32 or not tensor.is_contiguous():
             raise ValueError(f"{name}: expected contiguous f32, got {tensor.dtype} with strides {tensor.stride()}")
-        key = prefix + name
-        write_values(tensor.numpy().reshape(-1), key, *scale_and_offset(key, tuple(tensor.shape)))
+        write_values(tensor.numpy().reshape(-1), name, *scale_and_offset(name, tuple(tensor.shape), gain))
     return module
 
 
