@@ -372,17 +372,8 @@ impl Checker<'_> {
             if before >= p.kernel[i] || after >= p.kernel[i] {
                 return self.fail("padding must be smaller than the window");
             }
-            let mut n = self.positions(size, p.kernel[i], p.stride[i], 1, (before, after))?;
-            if p.ceil_mode {
-                let padded = size + before + after;
-                let last = (padded - p.kernel[i]).div_ceil(p.stride[i]);
-                // A window that would begin in the padding after the end is not counted (PyTorch).
-                n = if last * p.stride[i] < size + before {
-                    last + 1
-                } else {
-                    last
-                };
-            }
+            self.positions(size, p.kernel[i], p.stride[i], 1, (before, after))?;
+            let n = p.positions(size, p.kernel[i], p.stride[i], (before, after));
             dims.push(Dim::Fixed(n));
         }
         Ok((dims.into_iter().collect(), DType::F32))

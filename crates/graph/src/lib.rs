@@ -10,6 +10,8 @@ mod graph;
 mod infer;
 mod op;
 pub mod passes;
+pub mod reference;
+pub mod sampling;
 mod shape;
 mod tensor;
 

@@ -264,6 +264,29 @@ pub struct Pool {
     pub ceil_mode: bool,
 }
 
+impl Pool {
+    /// The number of windows along one axis whose padded size holds at least one.
+    pub fn positions(
+        &self,
+        size: usize,
+        kernel: usize,
+        stride: usize,
+        (before, after): (usize, usize),
+    ) -> usize {
+        let room = size + before + after - kernel;
+        if !self.ceil_mode {
+            return room / stride + 1;
+        }
+        // A window that would begin in the padding after the end is not counted, as in PyTorch.
+        let last = room.div_ceil(stride);
+        if last * stride < size + before {
+            last + 1
+        } else {
+            last
+        }
+    }
+}
+
 /// What is made of a pooling window.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum PoolKind {
