@@ -6,6 +6,7 @@
 //! ([`Graph::add`]), so a graph that exists is consistent.
 #![forbid(unsafe_code)]
 
+pub mod cost;
 mod graph;
 mod infer;
 mod op;
