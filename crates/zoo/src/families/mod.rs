@@ -1,5 +1,7 @@
 //! The encoders: one file per family of timm.
 
+mod densenet;
+mod regnet;
 mod resnet;
 mod squeeze_excite;
 
@@ -9,7 +11,7 @@ use crate::Decoder;
 use crate::net::{Built, Net};
 
 /// All families, in the order that models are listed in.
-pub(crate) const ALL: &[Family] = &[resnet::FAMILY];
+pub(crate) const ALL: &[Family] = &[regnet::X, regnet::Y, resnet::FAMILY, densenet::FAMILY];
 
 /// Encoders that share one building function and a table of their differences.
 pub(crate) struct Family {
