@@ -1,9 +1,17 @@
 //! The encoders: one file per family of timm.
 
 mod densenet;
+mod efficientnet;
+mod ghostnetv2;
+mod inverted_residual;
+mod lcnet;
+mod mobilenetv2;
+mod mobilenetv3;
+mod mobilenetv4;
 mod regnet;
 mod resnet;
 mod squeeze_excite;
+mod tinynet;
 
 use slicewise_graph::NodeId;
 
@@ -11,7 +19,19 @@ use crate::Decoder;
 use crate::net::{Built, Net};
 
 /// All families, in the order that models are listed in.
-pub(crate) const ALL: &[Family] = &[regnet::X, regnet::Y, resnet::FAMILY, densenet::FAMILY];
+pub(crate) const ALL: &[Family] = &[
+    mobilenetv4::FAMILY,
+    mobilenetv3::FAMILY,
+    mobilenetv2::FAMILY,
+    regnet::X,
+    regnet::Y,
+    resnet::FAMILY,
+    efficientnet::FAMILY,
+    lcnet::FAMILY,
+    tinynet::FAMILY,
+    ghostnetv2::FAMILY,
+    densenet::FAMILY,
+];
 
 /// Encoders that share one building function and a table of their differences.
 pub(crate) struct Family {
@@ -43,6 +63,17 @@ pub(crate) enum Part {
     Classifier { classes: usize },
     /// The layers that feature maps need.
     Features,
+}
+
+impl Part {
+    /// The key of child `i` of the container `parent`: where timm's `features_only` wrapper takes
+    /// containers apart, `stages.0` becomes `stages_0`.
+    pub(crate) fn child(self, parent: &str, i: usize) -> String {
+        match self {
+            Part::Classifier { .. } => format!("{parent}.{i}"),
+            Part::Features => format!("{parent}_{i}"),
+        }
+    }
 }
 
 impl Family {

@@ -19,7 +19,6 @@ pub(super) struct SqueezeExcite {
 
 impl SqueezeExcite {
     /// timm's `SEModule`, of RegNet and of the ByobNet families.
-    #[allow(dead_code)] // its users follow
     pub(super) const FC: SqueezeExcite = SqueezeExcite {
         reduce: "fc1",
         expand: "fc2",
@@ -28,7 +27,6 @@ impl SqueezeExcite {
     };
 
     /// timm's `SqueezeExcite` of the EfficientNet builder, with its default functions.
-    #[allow(dead_code)] // its users follow
     pub(super) const CONV: SqueezeExcite = SqueezeExcite {
         reduce: "conv_reduce",
         expand: "conv_expand",
@@ -38,7 +36,6 @@ impl SqueezeExcite {
 
     /// Scales every channel of `x` by a gate computed from all channels' means, through
     /// `reduced` channels; parameters under `name`.
-    #[allow(dead_code)] // its users follow
     pub(super) fn apply(self, net: &mut Net, name: &str, x: NodeId, reduced: usize) -> Built {
         let channels = net.channels(x);
         let one = Conv::new(2, 1);
