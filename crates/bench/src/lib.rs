@@ -1,1 +1,14 @@
-//! Benchmark suites, measurement rounds, statistics and records.
+//! Benchmarks that can be believed: what is measured (suites), how (interleaved rounds), what came
+//! of it (statistics), and the record that holds all of it together with the machine it came from.
+#![forbid(unsafe_code)]
+
+pub mod campaign;
+mod date;
+pub mod machine;
+pub mod record;
+pub mod rounds;
+pub mod statistics;
+pub mod store;
+pub mod table;
+
+pub use date::now_rfc3339;
