@@ -237,6 +237,11 @@ pub fn build(name: &str, options: &Options) -> Result<Graph, ZooError> {
             "the input has {want} spatial sizes, got {got}"
         )));
     }
+    if let Architecture::Volume(volume) = architecture
+        && let Some(problem) = volumetric_of(volume).and_then(|v| v.refuses(size))
+    {
+        return Err(bad(problem));
+    }
     let default_classes = match architecture {
         Architecture::Classifier(_) => 1000,
         _ => 117,
