@@ -39,7 +39,11 @@ pub fn node(graph: &Graph, id: NodeId) -> Cost {
     let elements = node.shape.elements().unwrap_or(usize::MAX) as u64;
     match &node.op {
         Op::Parameter(p) => Cost {
-            parameters: if p.role == Role::Trainable { elements } else { 0 },
+            parameters: if p.role == Role::Trainable {
+                elements
+            } else {
+                0
+            },
             ..Cost::default()
         },
         _ => Cost {
@@ -97,11 +101,21 @@ mod tests {
     #[test]
     fn a_grouped_convolution_counts_only_its_groups_taps() {
         let mut g = Graph::new("t");
-        let x = g.input("x", Shape::new(&[1, 8, 10, 10]), DType::F32).unwrap();
+        let x = g
+            .input("x", Shape::new(&[1, 8, 10, 10]), DType::F32)
+            .unwrap();
         let w = g.parameter("w", &[16, 2, 3, 3], Role::Trainable).unwrap();
-        let y = g.add("y", Op::Conv(Conv::new(2, 3).pad(1).groups(4)), &[x, w]).unwrap();
+        let y = g
+            .add("y", Op::Conv(Conv::new(2, 3).pad(1).groups(4)), &[x, w])
+            .unwrap();
         let up = g.parameter("up", &[16, 4, 2, 2], Role::Trainable).unwrap();
-        let z = g.add("z", Op::ConvTranspose(ConvTranspose::upsample(2, 2)), &[y, up]).unwrap();
+        let z = g
+            .add(
+                "z",
+                Op::ConvTranspose(ConvTranspose::upsample(2, 2)),
+                &[y, up],
+            )
+            .unwrap();
         assert_eq!(node(&g, y).macs, 16 * 100 * 2 * 9);
         assert_eq!(node(&g, z).macs, 16 * 100 * 4 * 4);
         let total = total(&g);

@@ -9,6 +9,7 @@
 pub mod cost;
 mod graph;
 mod infer;
+pub mod npy;
 mod op;
 pub mod passes;
 pub mod reference;

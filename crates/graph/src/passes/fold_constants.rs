@@ -24,7 +24,9 @@ pub fn fold_constants(graph: &Graph) -> Result<Graph, GraphError> {
         if let Some(operands) = operands {
             let value = reference::evaluate(copied, &operands)?;
             let name = format!("{}/value", copied.name);
-            let value = rewriter.graph.constant_tensor(&name, Role::Constant, value)?;
+            let value = rewriter
+                .graph
+                .constant_tensor(&name, Role::Constant, value)?;
             rewriter.replace(id, value);
         }
     }

@@ -101,7 +101,9 @@ impl<'a> Block<'a> {
             }
             Op::Conv(conv) if self.fits_into_largest(conv) => Some(Branch::Conv {
                 conv,
-                weight: graph.constant(node.inputs[1]).filter(|t| t.as_f32().is_some())?,
+                weight: graph
+                    .constant(node.inputs[1])
+                    .filter(|t| t.as_f32().is_some())?,
                 bias: match node.inputs.get(2) {
                     Some(&b) => Some(graph.constant(b)?.as_f32()?),
                     None => None,

@@ -47,7 +47,7 @@ pub(super) fn concat(inputs: &[&Tensor], axis: usize) -> Result<Tensor, GraphErr
     Tensor::new(&shape, data)
 }
 
-pub(super) fn transpose(x: &Tensor, perm: &[usize]) -> Result<Tensor, GraphError> {
+pub(crate) fn transpose(x: &Tensor, perm: &[usize]) -> Result<Tensor, GraphError> {
     let shape: Vec<usize> = perm.iter().map(|&p| x.shape()[p]).collect();
     let mut strides = vec![1; perm.len()];
     for i in (1..perm.len()).rev() {

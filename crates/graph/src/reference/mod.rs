@@ -6,6 +6,8 @@ mod layout;
 mod norm;
 mod window;
 
+pub(crate) use layout::transpose;
+
 use crate::{Graph, GraphError, Node, NodeId, Op, Tensor};
 
 /// Runs a graph on `inputs`, given in the order of [`Graph::inputs`].
