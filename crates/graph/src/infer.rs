@@ -301,7 +301,7 @@ impl Checker<'_> {
         let fits = groups > 0
             && channels % groups == 0
             && weight.len() == spatial.len() + 2
-            && weight[0] % groups == 0
+            && weight[0].is_multiple_of(groups)
             && weight[0] > 0
             && weight[1] == channels / groups
             && weight[2..] == c.kernel;

@@ -122,7 +122,7 @@ impl<'a> Block<'a> {
             && (0..l.kernel.len()).all(|i| {
                 let margin = |c: &Conv| c.kernel[i].checked_sub(1 + 2 * c.pads[i].0);
                 l.kernel[i] >= conv.kernel[i]
-                    && (l.kernel[i] - conv.kernel[i]) % 2 == 0
+                    && (l.kernel[i] - conv.kernel[i]).is_multiple_of(2)
                     && margin(l) == Some(0)
                     && margin(conv) == Some(0)
                     && l.pads[i].0 == l.pads[i].1
