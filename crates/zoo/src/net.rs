@@ -181,6 +181,11 @@ impl Net {
         self.graph.binary(&name, Binary::Add, a, b)
     }
 
+    pub(crate) fn sub(&mut self, a: NodeId, b: NodeId) -> Built {
+        let name = self.after(a, "sub");
+        self.graph.binary(&name, Binary::Sub, a, b)
+    }
+
     pub(crate) fn mul(&mut self, a: NodeId, b: NodeId) -> Built {
         let name = self.after(a, "mul");
         self.graph.binary(&name, Binary::Mul, a, b)

@@ -1,6 +1,9 @@
 //! The encoders: one file per family of timm.
 
+mod branches;
+mod convnext;
 mod densenet;
+mod edgenext;
 mod efficientnet;
 mod ghostnetv2;
 mod inverted_residual;
@@ -8,10 +11,15 @@ mod lcnet;
 mod mobilenetv2;
 mod mobilenetv3;
 mod mobilenetv4;
+mod mobileone;
+mod poolformer;
 mod regnet;
+mod repvgg;
 mod resnet;
 mod squeeze_excite;
 mod tinynet;
+mod transformer;
+mod vit;
 
 use slicewise_graph::NodeId;
 
@@ -20,6 +28,7 @@ use crate::net::{Built, Net};
 
 /// All families, in the order that models are listed in.
 pub(crate) const ALL: &[Family] = &[
+    mobileone::FAMILY,
     mobilenetv4::FAMILY,
     mobilenetv3::FAMILY,
     mobilenetv2::FAMILY,
@@ -27,10 +36,15 @@ pub(crate) const ALL: &[Family] = &[
     regnet::Y,
     resnet::FAMILY,
     efficientnet::FAMILY,
+    repvgg::FAMILY,
     lcnet::FAMILY,
     tinynet::FAMILY,
+    edgenext::FAMILY,
+    convnext::FAMILY,
     ghostnetv2::FAMILY,
     densenet::FAMILY,
+    vit::FAMILY,
+    poolformer::FAMILY,
 ];
 
 /// Encoders that share one building function and a table of their differences.
