@@ -5,6 +5,9 @@ use slicewise_graph::{
     Reduce, ReduceKind, ReshapeDim, Resize, ResizeMode, Role, Shape, Slice,
 };
 
+/// The shapes of an operator's inputs.
+type Sizes<'a> = &'a [&'a [usize]];
+
 fn inferred(op: Op, inputs: &[&[usize]]) -> Result<Shape, GraphError> {
     let mut graph = Graph::new("t");
     let ids: Vec<NodeId> = (inputs.iter().enumerate())
@@ -47,7 +50,7 @@ fn sizes_are_those_of_pytorch() {
         ..up.clone()
     };
     let x: &[usize] = &[2, 8, 15, 10];
-    let cases: &[(Op, &[&[usize]], &[usize])] = &[
+    let cases: &[(Op, Sizes, &[usize])] = &[
         (Op::Conv(c(3).pad(1)), &[x, &[5, 8, 3, 3]], &[2, 5, 15, 10]),
         (
             Op::Conv(c(3).stride(2).pad(1)),
@@ -154,7 +157,7 @@ fn sizes_are_those_of_pytorch() {
 fn a_refusal_names_the_node_both_shapes_and_what_would_fit() {
     let x: &[usize] = &[2, 8, 15, 10];
     let huge = usize::MAX / 2;
-    let cases: &[(Op, &[&[usize]], &str)] = &[
+    let cases: &[(Op, Sizes, &str)] = &[
         (
             Op::Conv(Conv::new(2, 3)),
             &[x, &[5, 7, 3, 3]],
