@@ -3,12 +3,16 @@
 #![forbid(unsafe_code)]
 
 pub mod campaign;
+pub mod csv;
 mod date;
 pub mod machine;
+pub mod ranking;
 pub mod record;
 pub mod rounds;
 pub mod statistics;
 pub mod store;
+mod suite;
 pub mod table;
 
 pub use date::now_rfc3339;
+pub use suite::Suite;

@@ -216,6 +216,13 @@ impl Arm {
         let parameters = self.parameters.filter(|&p| p > 0)?;
         Some(self.throughput? / (parameters as f64 / 1e6))
     }
+
+    /// Pixels or voxels per second in images of 512×512, as the original makes 2D and 3D comparable:
+    /// see [`Suite::TwoVsThree`](crate::Suite::TwoVsThree) for what that leaves out.
+    pub fn equivalent_images(&self) -> Option<f64> {
+        let points: usize = self.input.get(2..)?.iter().product();
+        Some(self.throughput? * points as f64 / f64::from(512 * 512))
+    }
 }
 
 /// Why a record could not be read or written.
@@ -283,17 +290,25 @@ impl Record {
         }
     }
 
-    /// The measured arms, the highest throughput first.
+    /// Whether any arm takes volumes.
+    pub fn has_volumes(&self) -> bool {
+        self.arms.iter().any(|a| a.dimensions == "3D")
+    }
+
+    /// The measured arms, the highest throughput first; where there are volumes, by
+    /// [`Arm::equivalent_images`].
     pub fn ranked(&self) -> Vec<&Arm> {
+        let volumes = self.has_volumes();
+        let speed = |a: &Arm| match volumes {
+            true => a.equivalent_images().or(a.throughput).unwrap_or(0.0),
+            false => a.throughput.unwrap_or(0.0),
+        };
         let mut arms: Vec<&Arm> = self
             .arms
             .iter()
             .filter(|a| a.status == Status::Measured && a.throughput.is_some())
             .collect();
-        arms.sort_by(|a, b| {
-            let (a, b) = (a.throughput.unwrap_or(0.0), b.throughput.unwrap_or(0.0));
-            b.total_cmp(&a)
-        });
+        arms.sort_by(|a, b| speed(b).total_cmp(&speed(a)));
         arms
     }
 }
