@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use slicewise_graph::{Graph, GraphError, Task, Tensor, passes};
 
 /// The arithmetic that a session computes in.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// 32-bit floats throughout.
     F32,
@@ -102,6 +103,12 @@ pub trait Session: Send {
     /// # Errors
     /// If an input has another shape or type than the graph says, or the engine fails.
     fn run(&mut self, inputs: &[Tensor]) -> Result<&[Tensor], EngineError>;
+
+    /// What the engine was told, and what it says it does, as key and value: threads, spinning,
+    /// precision. Belongs into every record of a measurement.
+    fn settings(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
 }
 
 /// Why an engine is not there or could not do what was asked. Every message names the engine.
@@ -117,6 +124,12 @@ pub enum EngineError {
     /// There is no engine of that name.
     #[error("'{0}' is not an engine; there are: native, onnxruntime, openvino")]
     Unknown(String),
+    /// This build holds no adapter of the engine.
+    #[error("engine '{engine}' was left out of this build; build it with: --features {engine}")]
+    NotBuilt {
+        /// The engine's name.
+        engine: &'static str,
+    },
     /// The engine does not compute in that precision here.
     #[error("{engine} does not run {precision} on this CPU")]
     Precision {
@@ -124,6 +137,34 @@ pub enum EngineError {
         engine: &'static str,
         /// What was asked for.
         precision: Precision,
+    },
+    /// The engine's library is there but cannot be used.
+    #[error("engine '{engine}' at {} does not work: {why}", path.display())]
+    Broken {
+        /// The engine's name.
+        engine: &'static str,
+        /// Its library.
+        path: PathBuf,
+        /// What went wrong.
+        why: String,
+    },
+    /// 8-bit integers were asked of a graph of floats.
+    #[error("{engine} runs int8 on a quantized graph only, and '{graph}' is not one")]
+    NotQuantized {
+        /// The engine's name.
+        engine: &'static str,
+        /// The graph's name.
+        graph: String,
+    },
+    /// A run was given another number of inputs than the graph takes.
+    #[error("{engine}: the graph takes {want} inputs, got {got}")]
+    InputCount {
+        /// The engine's name.
+        engine: &'static str,
+        /// How many the graph has.
+        want: usize,
+        /// How many were given.
+        got: usize,
     },
     /// A run was given other inputs than the graph takes.
     #[error("{engine}: input {index} must be {want}, got {got}")]

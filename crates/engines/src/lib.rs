@@ -1,7 +1,127 @@
 //! Everything that can run a graph, behind one pair of traits: an [`Engine`] compiles a graph to a
 //! [`Session`], a session runs it.
-#![forbid(unsafe_code)]
+//!
+//! The native engine is part of the program. The others are shared libraries that are looked for
+//! when they are asked for ([`installed`], [`load`]); their absence is a value, not an error.
+#![deny(unsafe_code)] // allowed in `ffi` alone, which says why
 
+mod buffers;
+mod cache;
+mod discover;
 mod engine;
+#[cfg(any(feature = "onnxruntime", feature = "openvino"))]
+mod ffi;
+mod hash;
+#[cfg(any(feature = "onnxruntime", feature = "openvino"))]
+mod model_file;
+mod native;
+#[cfg(feature = "onnxruntime")]
+mod onnxruntime;
+#[cfg(feature = "openvino")]
+mod openvino;
+mod probe;
+mod process;
 
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use slicewise_graph::{Graph, Op};
+
+pub use discover::{Availability, Found, How, Places, Searched};
 pub use engine::{CompileOptions, Engine, EngineError, EngineInfo, Precision, Session, prepare};
+pub use probe::{ProbeError, ProbeReport, probe_in_child, probe_in_this_process, probe_with};
+
+/// Every engine's name, the preferred one first.
+pub const ENGINES: [&str; 3] = ["native", "onnxruntime", "openvino"];
+
+/// The engine of that name, loaded once per process.
+///
+/// # Errors
+/// If there is no such engine, it is not installed, or its library does not work.
+pub fn load(name: &str) -> Result<Arc<dyn Engine>, EngineError> {
+    static LOADED: Mutex<BTreeMap<&str, Arc<dyn Engine>>> = Mutex::new(BTreeMap::new());
+    let name = known(name)?;
+    let mut loaded = LOADED.lock().unwrap_or_else(|e| e.into_inner());
+    if let Some(engine) = loaded.get(name) {
+        return Ok(engine.clone());
+    }
+    let engine = match probe::checked(Places::from_environment().find(name)) {
+        Availability::Found(Found { path: None, .. }) => Arc::new(native::Native::new()),
+        Availability::Found(Found {
+            path: Some(path), ..
+        }) => open(name, &path)?,
+        Availability::Missing { .. } => return Err(absent(name)),
+        Availability::Broken { engine, path, why } => {
+            return Err(EngineError::Broken { engine, path, why });
+        }
+    };
+    loaded.insert(name, engine.clone());
+    Ok(engine)
+}
+
+/// What is there of every engine, in the order of [`ENGINES`].
+pub fn installed() -> Vec<Availability> {
+    let places = Places::from_environment();
+    let found = ENGINES.into_iter().map(|name| places.find(name));
+    found.map(probe::checked).collect()
+}
+
+/// The engine's name as it is written here.
+fn known(name: &str) -> Result<&'static str, EngineError> {
+    let known = ENGINES.into_iter().find(|known| *known == name);
+    known.ok_or_else(|| EngineError::Unknown(name.into()))
+}
+
+/// Whether this build holds the adapter of an engine.
+fn is_built(name: &str) -> bool {
+    match name {
+        "onnxruntime" => cfg!(feature = "onnxruntime"),
+        "openvino" => cfg!(feature = "openvino"),
+        _ => true,
+    }
+}
+
+fn absent(name: &'static str) -> EngineError {
+    let engine = name.to_owned();
+    match is_built(name) {
+        true => EngineError::NotInstalled { engine },
+        false => EngineError::NotBuilt { engine: name },
+    }
+}
+
+/// Loads the library at `path`, which has been probed if anything is there to probe it.
+fn open(name: &'static str, path: &Path) -> Result<Arc<dyn Engine>, EngineError> {
+    match name {
+        #[cfg(feature = "onnxruntime")]
+        "onnxruntime" => Ok(Arc::new(onnxruntime::OnnxRuntime::load(path)?)),
+        #[cfg(feature = "openvino")]
+        "openvino" => Ok(Arc::new(openvino::OpenVino::load(path)?)),
+        "native" => Err(EngineError::Broken {
+            engine: name,
+            path: path.to_owned(),
+            why: "the native engine has no library".into(),
+        }),
+        _ => Err(absent(name)),
+    }
+}
+
+/// Refuses a precision that the engine does not have, and 8-bit integers for a graph of floats.
+fn check_precision(
+    engine: &'static str,
+    offered: &[Precision],
+    graph: &Graph,
+    precision: Precision,
+) -> Result<(), EngineError> {
+    if !offered.contains(&precision) {
+        return Err(EngineError::Precision { engine, precision });
+    }
+    let quantized = |op: &Op| matches!(op, Op::Quantize { .. } | Op::Dequantize { .. });
+    if precision == Precision::Int8 && !graph.nodes().iter().any(|n| quantized(&n.op)) {
+        return Err(EngineError::NotQuantized {
+            engine,
+            graph: graph.name.clone(),
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,236 @@
+//! ONNX Runtime, from its shared library.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use ort::environment::Environment;
+use ort::session::Session as OrtSession;
+use ort::session::builder::GraphOptimizationLevel;
+use ort::value::{TensorElementType, ValueType};
+use slicewise_graph::{DType, Graph, Tensor};
+
+use crate::buffers::{Outputs, Spec, check_inputs};
+use crate::ffi::one_line;
+use crate::ffi::onnxruntime::{Runner, library_version};
+use crate::model_file::OnnxModel;
+use crate::{CompileOptions, Engine, EngineError, EngineInfo, Precision, Session, prepare};
+
+pub(crate) const NAME: &str = "onnxruntime";
+
+/// The least minor version: what the binding was told to rely on (`api-24`).
+const MINOR: u32 = ort::MINOR_VERSION;
+
+/// The process holds one ONNX Runtime and one environment of it, from the first load to its end.
+static ENVIRONMENT: Mutex<Option<(PathBuf, Environment)>> = Mutex::new(None);
+
+/// ONNX Runtime on the CPU.
+pub(crate) struct OnnxRuntime {
+    info: EngineInfo,
+    environment: Environment,
+}
+
+fn failed(message: impl std::fmt::Display) -> EngineError {
+    EngineError::Failed {
+        engine: NAME,
+        message: one_line(&message.to_string()),
+    }
+}
+
+impl OnnxRuntime {
+    /// Loads the library at `path`; the process keeps the first one that works.
+    pub(crate) fn load(path: &Path) -> Result<Self, EngineError> {
+        let broken = |why: String| EngineError::Broken {
+            engine: NAME,
+            path: path.to_owned(),
+            why: one_line(&why),
+        };
+        // Before the binding is asked anything: it would settle on a library, or panic.
+        let version = library_version(path).map_err(broken)?;
+        if !is_supported(&version) {
+            return Err(broken(format!(
+                "it is version {version}, and 1.{MINOR} or later is needed"
+            )));
+        }
+        let mut global = ENVIRONMENT.lock().unwrap_or_else(|e| e.into_inner());
+        let environment = match &*global {
+            Some((loaded, environment)) if loaded == path => environment.clone(),
+            Some((loaded, _)) => {
+                return Err(broken(format!(
+                    "this process already runs on {}",
+                    loaded.display()
+                )));
+            }
+            None => {
+                let builder = ort::init_from(path).map_err(|e| broken(e.to_string()))?;
+                let environment = builder
+                    .with_name("slicewise")
+                    .with_telemetry(false)
+                    .build()
+                    .map_err(|e| broken(e.to_string()))?;
+                // Warnings are about its own optimiser; errors come back as results.
+                environment.set_log_level(ort::logging::LogLevel::Fatal);
+                *global = Some((path.to_owned(), environment.clone()));
+                environment
+            }
+        };
+        let hash = crate::hash::file(path).map_err(|e| broken(e.to_string()))?;
+        Ok(OnnxRuntime {
+            info: EngineInfo {
+                name: NAME,
+                version,
+                library: Some((path.to_owned(), hash)),
+            },
+            environment,
+        })
+    }
+
+    fn session(
+        &self,
+        model: &OnnxModel,
+        options: &CompileOptions,
+    ) -> Result<OrtSession, EngineError> {
+        let build = || -> Result<OrtSession, ort::Error> {
+            let mut builder = OrtSession::builder(&self.environment)?
+                .with_intra_threads(options.threads.max(1))?
+                .with_inter_threads(1)?
+                .with_parallel_execution(false)?
+                .with_optimization_level(GraphOptimizationLevel::All)?
+                .with_intra_op_spinning(true)?
+                // Without this, a quantized graph would run in integers when asked for f32.
+                .with_quant_qdq(options.precision == Precision::Int8)?;
+            match model {
+                OnnxModel::Bytes(bytes) => builder.commit_from_memory(bytes),
+                OnnxModel::File { path, .. } => builder.commit_from_file(path),
+            }
+        };
+        build().map_err(failed)
+    }
+}
+
+/// Whether a version as the library states it is one that the binding can talk to.
+fn is_supported(version: &str) -> bool {
+    let mut numbers = version.split('.').map(|n| n.parse::<u32>().ok());
+    numbers.next() == Some(Some(1)) && numbers.next().flatten().is_some_and(|n| n >= MINOR)
+}
+
+impl Engine for OnnxRuntime {
+    fn info(&self) -> &EngineInfo {
+        &self.info
+    }
+
+    fn precisions(&self) -> &[Precision] {
+        &[Precision::F32, Precision::Int8]
+    }
+
+    fn compile(
+        &self,
+        graph: &Graph,
+        options: &CompileOptions,
+    ) -> Result<Box<dyn Session>, EngineError> {
+        crate::check_precision(NAME, self.precisions(), graph, options.precision)?;
+        let graph = prepare(graph, options)?;
+        let model = OnnxModel::new(&graph).map_err(failed)?;
+        let session = self.session(&model, options)?;
+        check_outputs(&graph, &session)?;
+        Ok(Box::new(OnnxRuntimeSession {
+            inputs: Spec::inputs(&graph),
+            outputs: Outputs::new(&graph)?,
+            runner: Runner::new(session).map_err(failed)?,
+            threads: options.threads.max(1),
+            _model: match model {
+                // Copied by the session; not needed any more.
+                OnnxModel::Bytes(_) => None,
+                file => Some(file),
+            },
+        }))
+    }
+}
+
+/// Checks that the session makes what the graph says, since it writes into buffers made by the graph.
+fn check_outputs(graph: &Graph, session: &OrtSession) -> Result<(), EngineError> {
+    let nodes = graph.outputs().iter().map(|&id| graph.node(id));
+    if nodes.len() != session.outputs().len() {
+        return Err(failed(format!(
+            "the session has {} outputs, the graph {}",
+            session.outputs().len(),
+            nodes.len()
+        )));
+    }
+    for (node, outlet) in nodes.zip(session.outputs()) {
+        let same = match outlet.dtype() {
+            ValueType::Tensor { ty, .. } => *ty == element_type(node.dtype),
+            _ => false,
+        };
+        if !same {
+            return Err(failed(format!(
+                "output '{}' is {}, and the graph says {}",
+                node.name,
+                outlet.dtype(),
+                node.dtype
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn element_type(dtype: DType) -> TensorElementType {
+    match dtype {
+        DType::F32 => TensorElementType::Float32,
+        DType::I64 => TensorElementType::Int64,
+        DType::I32 => TensorElementType::Int32,
+        DType::U16 => TensorElementType::Uint16,
+        DType::U8 => TensorElementType::Uint8,
+        DType::I8 => TensorElementType::Int8,
+    }
+}
+
+struct OnnxRuntimeSession {
+    inputs: Vec<Spec>,
+    outputs: Outputs,
+    runner: Runner,
+    threads: usize,
+    /// Files that the session may have mapped.
+    _model: Option<OnnxModel>,
+}
+
+impl Session for OnnxRuntimeSession {
+    fn run(&mut self, inputs: &[Tensor]) -> Result<&[Tensor], EngineError> {
+        check_inputs(NAME, &self.inputs, inputs)?;
+        let runner = &mut self.runner;
+        self.outputs
+            .write(|outputs| runner.run(inputs, outputs))?
+            .map_err(failed)?;
+        Ok(self.outputs.tensors())
+    }
+
+    fn settings(&self) -> Vec<(String, String)> {
+        let settings = [
+            ("threads", self.threads.to_string()),
+            ("inter_op_threads", "1".into()),
+            ("execution", "sequential".into()),
+            ("graph_optimization", "all".into()),
+            ("intra_op_spinning", "true".into()),
+        ];
+        settings.map(|(k, v)| (k.to_owned(), v)).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_before_the_bindings_are_refused() {
+        let cases = [
+            ("1.32.0", true),
+            ("1.24.1", true),
+            ("1.23.2", false),
+            ("2.0.0", false),
+            ("", false),
+            ("1.x", false),
+        ];
+        for (version, want) in cases {
+            assert_eq!(is_supported(version), want, "{version}");
+        }
+    }
+}

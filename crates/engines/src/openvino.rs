@@ -1,0 +1,211 @@
+//! OpenVINO, from its shared libraries.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use slicewise_graph::{Graph, Tensor};
+
+use crate::buffers::{Outputs, Spec, check_inputs};
+use crate::ffi::one_line;
+use crate::ffi::openvino::{Compiled, Core, Request, load};
+use crate::model_file::OnnxModel;
+use crate::{CompileOptions, Engine, EngineError, EngineInfo, Precision, Session, prepare};
+
+pub(crate) const NAME: &str = "openvino";
+
+/// The process holds one OpenVINO from the first load to its end.
+static LOADED: Mutex<Option<PathBuf>> = Mutex::new(None);
+
+/// OpenVINO on the CPU.
+pub(crate) struct OpenVino {
+    info: EngineInfo,
+    precisions: Vec<Precision>,
+    // Locked while a model is compiled: how to compile is said to the core, not to the call.
+    core: Mutex<Core>,
+}
+
+fn failed(message: impl std::fmt::Display) -> EngineError {
+    EngineError::Failed {
+        engine: NAME,
+        message: one_line(&message.to_string()),
+    }
+}
+
+impl OpenVino {
+    /// Loads the library at `path`; the process keeps the first one that works.
+    pub(crate) fn load(path: &Path) -> Result<Self, EngineError> {
+        let broken = |why: String| EngineError::Broken {
+            engine: NAME,
+            path: path.to_owned(),
+            why: one_line(&why),
+        };
+        let mut loaded = LOADED.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(loaded) = loaded.as_ref().filter(|loaded| *loaded != path) {
+            return Err(broken(format!(
+                "this process already runs on {}",
+                loaded.display()
+            )));
+        }
+        let version = load(path).map_err(broken)?;
+        *loaded = Some(path.to_owned());
+        let core = Core::new().map_err(broken)?;
+        let capabilities = core.property("OPTIMIZATION_CAPABILITIES").map_err(broken)?;
+        let hash = crate::hash::file(path).map_err(|e| broken(e.to_string()))?;
+        Ok(OpenVino {
+            info: EngineInfo {
+                name: NAME,
+                version,
+                library: Some((path.to_owned(), hash)),
+            },
+            precisions: precisions(&capabilities),
+            core: Mutex::new(core),
+        })
+    }
+
+    fn compile_model(
+        &self,
+        model: &OnnxModel,
+        options: &CompileOptions,
+    ) -> Result<Compiled, String> {
+        let mut core = self.core.lock().unwrap_or_else(|e| e.into_inner());
+        let settings = [
+            ("PERFORMANCE_HINT", "LATENCY"),
+            ("NUM_STREAMS", "1"),
+            ("INFERENCE_NUM_THREADS", &options.threads.max(1).to_string()),
+            // Left alone, OpenVINO takes bf16 wherever the CPU has it, and says nothing.
+            ("INFERENCE_PRECISION_HINT", hint(options.precision)),
+        ];
+        for (key, value) in settings {
+            core.set_property(key, value)?;
+        }
+        match model {
+            OnnxModel::Bytes(bytes) => core.compile_bytes(bytes),
+            OnnxModel::File { path, .. } => core.compile_file(path),
+        }
+    }
+}
+
+/// The precisions among the CPU device's capabilities (`FP32 INT8 BIN EXPORT_IMPORT BF16`).
+fn precisions(capabilities: &str) -> Vec<Precision> {
+    let known = [
+        ("FP32", Precision::F32),
+        ("BF16", Precision::Bf16),
+        ("INT8", Precision::Int8),
+    ];
+    let has = |name: &str| capabilities.split([' ', ',']).any(|c| c == name);
+    let present = known.into_iter().filter(|(name, _)| has(name));
+    present.map(|(_, precision)| precision).collect()
+}
+
+/// What OpenVINO calls the type of everything that is not quantized.
+fn hint(precision: Precision) -> &'static str {
+    match precision {
+        Precision::F32 | Precision::Int8 => "f32",
+        Precision::Bf16 => "bf16",
+    }
+}
+
+impl Engine for OpenVino {
+    fn info(&self) -> &EngineInfo {
+        &self.info
+    }
+
+    fn precisions(&self) -> &[Precision] {
+        &self.precisions
+    }
+
+    fn compile(
+        &self,
+        graph: &Graph,
+        options: &CompileOptions,
+    ) -> Result<Box<dyn Session>, EngineError> {
+        crate::check_precision(NAME, self.precisions(), graph, options.precision)?;
+        let graph = prepare(graph, options)?;
+        let model = OnnxModel::new(&graph).map_err(failed)?;
+        let compiled = self.compile_model(&model, options).map_err(failed)?;
+        let runs_in = compiled
+            .property("INFERENCE_PRECISION_HINT")
+            .map_err(failed)?;
+        if runs_in != hint(options.precision) {
+            return Err(failed(format!(
+                "was asked for {} and compiled for {runs_in}",
+                hint(options.precision)
+            )));
+        }
+        let inputs = Spec::inputs(&graph);
+        let (takes, makes) = compiled.arity().map_err(failed)?;
+        if (takes, makes) != (inputs.len(), graph.outputs().len()) {
+            return Err(failed(format!(
+                "compiled {takes} inputs and {makes} outputs of {} and {}",
+                inputs.len(),
+                graph.outputs().len()
+            )));
+        }
+        Ok(Box::new(OpenVinoSession {
+            inputs,
+            outputs: Outputs::new(&graph)?,
+            request: compiled.request().map_err(failed)?,
+            compiled,
+            _model: match model {
+                OnnxModel::Bytes(_) => None,
+                file => Some(file),
+            },
+        }))
+    }
+}
+
+struct OpenVinoSession {
+    inputs: Vec<Spec>,
+    outputs: Outputs,
+    request: Request,
+    compiled: Compiled,
+    /// Files that the model may have mapped.
+    _model: Option<OnnxModel>,
+}
+
+impl Session for OpenVinoSession {
+    fn run(&mut self, inputs: &[Tensor]) -> Result<&[Tensor], EngineError> {
+        check_inputs(NAME, &self.inputs, inputs)?;
+        let request = &mut self.request;
+        self.outputs
+            .write(|outputs| request.run(inputs, outputs))?
+            .map_err(failed)?;
+        Ok(self.outputs.tensors())
+    }
+
+    fn settings(&self) -> Vec<(String, String)> {
+        let keys = [
+            "INFERENCE_NUM_THREADS",
+            "NUM_STREAMS",
+            "PERFORMANCE_HINT",
+            "INFERENCE_PRECISION_HINT",
+            "ENABLE_CPU_PINNING",
+            "ENABLE_HYPER_THREADING",
+            "SCHEDULING_CORE_TYPE",
+        ];
+        let stated = keys.into_iter().filter_map(|key| {
+            let value = self.compiled.property(key).ok()?;
+            Some((key.to_lowercase(), value))
+        });
+        stated.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bf16_is_offered_where_the_cpu_has_it() {
+        use Precision::*;
+        let cases: &[(&str, &[Precision])] = &[
+            ("FP32 INT8 BIN EXPORT_IMPORT", &[F32, Int8]),
+            ("FP32 INT8 BIN EXPORT_IMPORT BF16", &[F32, Bf16, Int8]),
+            ("BF16 FP16 FP32", &[F32, Bf16]),
+            ("", &[]),
+        ];
+        for (capabilities, want) in cases {
+            assert_eq!(precisions(capabilities), *want, "{capabilities}");
+        }
+    }
+}
