@@ -105,15 +105,20 @@ impl Exporter<'_> {
     }
 }
 
-/// Output samples per input sample and axis, such that `floor(scale · size)` is the new size in 32-bit
-/// arithmetic; `None` where no such number is near.
+/// Output samples per input sample and axis, such that `floor(scale · size)` is the new size; `None`
+/// where no such number is near.
 fn scales(r: &Resize, spatial: &[usize]) -> Option<Vec<f32>> {
     let scale = |(axis, &input): (usize, &usize)| {
         let wanted = match (&r.scales, r.coordinates) {
             (Some(steps), Coordinates::HalfPixel | Coordinates::Asymmetric) => 1.0 / steps[axis],
             _ => r.size[axis] as f32 / input as f32,
         };
-        let fits = |s: f32| (s * input as f32).floor() as usize == r.size[axis];
+        // Engines work the new size out in 32 bits, the checker in 64.
+        let fits = |s: f32| {
+            let single = (s * input as f32).floor() as usize;
+            let double = (f64::from(s) * input as f64).floor() as usize;
+            single == r.size[axis] && double == r.size[axis]
+        };
         // Rounding may leave the product just below a whole number: then the next float reaches it.
         [
             wanted,
