@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::date::now_rfc3339;
 use crate::record::{Arm, Record, Status, Visit};
 use crate::rounds::{self, Clock, Protocol, Step, Workload};
@@ -13,7 +15,7 @@ use crate::rounds::{self, Clock, Protocol, Step, Workload};
 const GROUP: usize = 12;
 
 /// What a trial tells of an arm: a process of its own loads it, runs it and ends.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Trial {
     /// The time to make the model ready, in milliseconds.
     pub load_ms: f64,

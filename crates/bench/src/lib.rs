@@ -5,7 +5,9 @@
 pub mod campaign;
 pub mod csv;
 mod date;
+pub mod lab;
 pub mod machine;
+pub mod plan;
 pub mod ranking;
 pub mod record;
 pub mod rounds;

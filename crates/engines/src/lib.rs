@@ -20,7 +20,7 @@ mod onnxruntime;
 #[cfg(feature = "openvino")]
 mod openvino;
 mod probe;
-mod process;
+pub mod process;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -10,20 +10,33 @@ use std::time::{Duration, Instant};
 const MOST_OUTPUT: u64 = 1 << 20;
 
 /// What a child did.
-pub(crate) struct Outcome {
-    /// How it ended; `None` if it was stopped because its time was over.
-    pub(crate) status: Option<ExitStatus>,
+pub struct Outcome {
+    /// How it ended; `None` if it was stopped because its time was over or nobody
+    /// wanted it any longer.
+    pub status: Option<ExitStatus>,
     /// What it wrote to its standard output.
-    pub(crate) stdout: String,
+    pub stdout: String,
     /// What it wrote to its standard error.
-    pub(crate) stderr: String,
+    pub stderr: String,
 }
 
 /// Runs `command` without input, for `limit` at most.
 ///
 /// # Errors
 /// If the child cannot be started or watched.
-pub(crate) fn run(command: &mut Command, limit: Duration) -> io::Result<Outcome> {
+pub fn run(command: &mut Command, limit: Duration) -> io::Result<Outcome> {
+    run_until(command, limit, &|| false)
+}
+
+/// Runs `command` without input, for `limit` at most and until `stop` says so.
+///
+/// # Errors
+/// If the child cannot be started or watched.
+pub fn run_until(
+    command: &mut Command,
+    limit: Duration,
+    stop: &dyn Fn() -> bool,
+) -> io::Result<Outcome> {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -36,7 +49,7 @@ pub(crate) fn run(command: &mut Command, limit: Duration) -> io::Result<Outcome>
         if let Some(status) = child.try_wait()? {
             break Some(status);
         }
-        if start.elapsed() >= limit {
+        if start.elapsed() >= limit || stop() {
             child.kill()?;
             child.wait()?;
             break None;
@@ -67,7 +80,7 @@ fn read(pipe: Option<impl Read + Send + 'static>) -> Receiver<String> {
 }
 
 /// How a child ended, in words.
-pub(crate) fn describe(status: ExitStatus) -> String {
+pub fn describe(status: ExitStatus) -> String {
     #[cfg(unix)]
     if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
         let name = match signal {
@@ -88,7 +101,7 @@ pub(crate) fn describe(status: ExitStatus) -> String {
 }
 
 /// The last line that says something.
-pub(crate) fn last_line(text: &str) -> &str {
+pub fn last_line(text: &str) -> &str {
     let mut lines = text.lines().rev().map(str::trim);
     lines.find(|line| !line.is_empty()).unwrap_or_default()
 }

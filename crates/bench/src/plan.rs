@@ -1,0 +1,361 @@
+//! From what a user asks for to the arms that are measured.
+
+use slicewise_engines::Precision;
+use slicewise_graph::{Op, Task, cost, passes};
+use slicewise_zoo::{self as zoo, Architecture, Form, ZooError};
+
+use crate::record::{Arm, Status};
+use crate::suite::Suite;
+
+/// What a user asks for. What is empty or `None` is the suite's own choice.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Request {
+    /// The suite.
+    pub suite: Suite,
+    /// Models, in the suite's words: an encoder's name gets the suite's decoders.
+    pub models: Vec<String>,
+    /// Precisions; by default f32 alone.
+    pub precisions: Vec<Precision>,
+    /// Threads; by default all that this process may use.
+    pub threads: Vec<usize>,
+    /// What is asked of the network.
+    pub task: Option<Task>,
+    /// The size of images: height and width.
+    pub image: Option<[usize; 2]>,
+    /// The size of volumes: depth, height and width.
+    pub volume: Option<[usize; 3]>,
+    /// Classes of the head.
+    pub classes: Option<usize>,
+}
+
+/// An engine that may run arms.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Offer {
+    /// Its name.
+    pub engine: String,
+    /// The precisions that it computes in here.
+    pub precisions: Vec<Precision>,
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// A model that does not exist, or does not fit what was asked.
+    #[error(transparent)]
+    Model(#[from] ZooError),
+    /// A model that the suite is not about.
+    #[error("{0}")]
+    Suite(String),
+}
+
+/// What is known of a model before it runs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ModelFacts {
+    /// The encoder's family, or the volumetric network's own name.
+    pub family: &'static str,
+    /// The input's sizes, `[1, C, H, W]` or `[1, C, D, H, W]`.
+    pub input: Vec<usize>,
+    /// Classes of the head.
+    pub classes: Option<usize>,
+    /// Parameters of the deployed form, as the reference counts them.
+    pub parameters: u64,
+    /// Those of the encoder without its head, where there is an encoder.
+    pub encoder_parameters: Option<u64>,
+    /// Multiply-accumulates of one input; what does not reach the output is left out.
+    pub macs: u64,
+}
+
+/// Counts a model's parameters and operations, in the form in which it is deployed.
+///
+/// # Errors
+/// If there is no such model or the options do not fit it.
+pub fn model_facts(model: &str, options: &zoo::Options) -> Result<ModelFacts, ZooError> {
+    let options = options.clone().form(Form::Deploy);
+    let architecture = zoo::parse(model)?;
+    let graph = zoo::build(model, &options)?;
+    let inputs = graph.inputs();
+    let input = inputs.first().map(|&i| graph.node(i).shape.with_batch(1));
+    let live = passes::remove_dead_code(&graph)?;
+    let encoder_parameters = match architecture {
+        Architecture::Segmentation(encoder, _)
+        | Architecture::Classifier(encoder)
+        | Architecture::Features(encoder) => {
+            let features = zoo::build(&format!("{encoder}+features"), &options)?;
+            Some(cost::total(&features).parameters)
+        }
+        Architecture::Volume(_) => None,
+    };
+    Ok(ModelFacts {
+        family: architecture.family(),
+        input: input.and_then(|s| s.sizes()).unwrap_or_default(),
+        classes: graph.metadata.get("classes").and_then(|c| c.parse().ok()),
+        parameters: cost::total(&graph).parameters,
+        encoder_parameters,
+        macs: cost::total(&live).macs,
+    })
+}
+
+/// The arms of a request on the engines there are: all engines of a model beside each other, so that
+/// they are measured in the same rounds. Those that cannot run are [`Status::Skipped`] already.
+///
+/// # Errors
+/// If a model does not exist, is not the suite's, or does not fit the size or classes.
+pub fn arms(request: &Request, offers: &[Offer]) -> Result<Vec<Arm>, PlanError> {
+    let mut arms = Vec::new();
+    for model in models(request)? {
+        let facts = model_facts(&model, &options_for(request, &model)?)?;
+        let task = task_for(request, &model)?;
+        for &threads in &threads(request) {
+            for precision in precisions(request) {
+                for offer in offers {
+                    let mut arm = describe(&model, &facts, offer, precision);
+                    arm.task = task.to_string();
+                    arm.threads = threads;
+                    arms.push(arm);
+                }
+            }
+        }
+    }
+    Ok(arms)
+}
+
+/// The zoo's options for an arm: the form in which it is deployed, at the arm's size and classes.
+pub fn options_of(arm: &Arm) -> zoo::Options {
+    let options = zoo::Options {
+        classes: arm.classes,
+        ..zoo::Options::default()
+    };
+    options
+        .size(arm.input.get(2..).unwrap_or_default())
+        .batch(arm.batch().into())
+        .form(Form::Deploy)
+}
+
+fn models(request: &Request) -> Result<Vec<String>, PlanError> {
+    let mut models = Vec::new();
+    for name in &request.models {
+        models.extend(request.suite.expand(name).map_err(PlanError::Suite)?);
+    }
+    if request.models.is_empty() {
+        models = request.suite.models();
+    }
+    let mut seen = std::collections::HashSet::new();
+    models.retain(|m| seen.insert(m.clone()));
+    Ok(models)
+}
+
+/// Threads of arms: what was asked for, or all that this process may use.
+pub fn threads(request: &Request) -> Vec<usize> {
+    match request.threads.is_empty() {
+        true => vec![std::thread::available_parallelism().map_or(1, |n| n.get())],
+        false => request.threads.clone(),
+    }
+}
+
+fn precisions(request: &Request) -> Vec<Precision> {
+    match request.precisions.is_empty() {
+        true => vec![Precision::F32],
+        false => request.precisions.clone(),
+    }
+}
+
+fn options_for(request: &Request, model: &str) -> Result<zoo::Options, PlanError> {
+    let architecture = zoo::parse(model)?;
+    let suite = request.suite.classes();
+    let classifier = matches!(architecture, Architecture::Classifier(_));
+    let mut options = zoo::Options::default();
+    options.classes = request.classes.or(if classifier { None } else { suite });
+    options.size = match architecture.spatial_rank() {
+        3 => request.volume.map(|s| s.to_vec()),
+        _ => request.image.map(|s| s.to_vec()),
+    };
+    Ok(options)
+}
+
+/// Classifiers have no label map, so they are asked for logits unless the user insists.
+fn task_for(request: &Request, model: &str) -> Result<Task, PlanError> {
+    let classifier = matches!(zoo::parse(model)?, Architecture::Classifier(_));
+    Ok(request.task.unwrap_or({
+        if request.suite.asks_for_labels() && !classifier {
+            Task::Labels
+        } else {
+            Task::Logits
+        }
+    }))
+}
+
+fn describe(model: &str, facts: &ModelFacts, offer: &Offer, precision: Precision) -> Arm {
+    let mut arm = Arm {
+        model: model.to_owned(),
+        dimensions: if facts.input.len() == 5 { "3D" } else { "2D" }.into(),
+        engine: offer.engine.clone(),
+        precision: precision.to_string(),
+        input: facts.input.clone(),
+        classes: facts.classes,
+        parameters: Some(facts.parameters),
+        encoder_parameters: facts.encoder_parameters,
+        macs: Some(facts.macs),
+        ..Arm::default()
+    };
+    let skipped = if !offer.precisions.contains(&precision) {
+        Some(format!(
+            "{} does not run {precision} on this CPU",
+            offer.engine
+        ))
+    } else if precision == Precision::Int8 {
+        Some("int8 needs a quantized model, and the zoo's are not".to_owned())
+    } else {
+        None
+    };
+    if let Some(reason) = skipped {
+        arm.status = Status::Skipped;
+        arm.reason = Some(reason);
+    }
+    arm
+}
+
+/// Operators by name with their number, the most frequent first: what a graph is made of.
+pub fn operators(graph: &slicewise_graph::Graph) -> Vec<(&'static str, usize)> {
+    let mut counts = std::collections::BTreeMap::new();
+    for node in graph.nodes() {
+        if !matches!(node.op, Op::Input | Op::Parameter(_)) {
+            *counts.entry(node.op.name()).or_insert(0) += 1;
+        }
+    }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by_key(|&(name, n)| (std::cmp::Reverse(n), name));
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offers() -> Vec<Offer> {
+        let offer = |engine: &str, precisions: &[Precision]| Offer {
+            engine: engine.into(),
+            precisions: precisions.to_vec(),
+        };
+        vec![
+            offer("native", &[Precision::F32]),
+            offer("openvino", &[Precision::F32, Precision::Bf16]),
+        ]
+    }
+
+    #[test]
+    fn the_champion_has_the_originals_figures() {
+        let request = Request {
+            models: vec!["mobilenetv4_conv_small+fpn".into()],
+            ..Request::default()
+        };
+        let arms = arms(&request, &offers()).unwrap();
+        let modes: Vec<_> = arms.iter().map(Arm::mode).collect();
+        assert_eq!(modes, ["native f32", "openvino f32"]);
+        let arm = &arms[0];
+        assert_eq!(arm.parameters, Some(2_162_901));
+        assert_eq!(arm.encoder_parameters, Some(1_261_664));
+        assert_eq!(arm.input, [1, 3, 512, 512]);
+        assert_eq!((arm.task.as_str(), arm.classes), ("labels", Some(117)));
+    }
+
+    #[test]
+    fn the_decoder_suites_count_parameters_for_one_class() {
+        let request = Request {
+            suite: Suite::Combined,
+            models: vec!["mobileone_s0".into()],
+            image: Some([64, 96]),
+            ..Request::default()
+        };
+        let arms = arms(&request, &offers()[..1]).unwrap();
+        let got: Vec<_> = arms
+            .iter()
+            .map(|a| (a.model.as_str(), a.parameters, a.task.as_str()))
+            .collect();
+        assert_eq!(
+            got,
+            [
+                ("mobileone_s0+fpn", Some(1_978_689), "logits"),
+                ("mobileone_s0+unet", Some(4_626_145), "logits"),
+            ]
+        );
+        assert_eq!(arms[0].input, [1, 3, 64, 96]);
+    }
+
+    #[test]
+    fn volumes_take_the_volume_size_and_images_the_image_size() {
+        let request = Request {
+            suite: Suite::TwoVsThree,
+            models: vec!["stunet_s".into(), "resnet18+fpn".into()],
+            image: Some([64, 64]),
+            volume: Some([32, 64, 32]),
+            ..Request::default()
+        };
+        let arms = arms(&request, &offers()[..1]).unwrap();
+        assert_eq!(arms[0].input, [1, 1, 32, 64, 32]);
+        assert_eq!(arms[0].dimensions, "3D");
+        assert_eq!(
+            (arms[0].parameters, arms[0].encoder_parameters),
+            (Some(14_602_953), None)
+        );
+        assert_eq!(arms[1].input, [1, 3, 64, 64]);
+    }
+
+    #[test]
+    fn a_precision_that_an_engine_lacks_is_skipped_with_the_reason() {
+        let request = Request {
+            models: vec!["resnet18".into(), "resnet18".into()],
+            precisions: vec![Precision::Bf16, Precision::Int8],
+            threads: vec![1, 2],
+            image: Some([32, 32]),
+            ..Request::default()
+        };
+        let arms = arms(&request, &offers()).unwrap();
+        assert_eq!(arms.len(), 2 * 2 * 2, "the same model twice is one");
+        let first = &arms[0];
+        assert_eq!((first.threads, first.status), (1, Status::Skipped));
+        assert_eq!(
+            first.reason.as_deref(),
+            Some("native does not run bf16 on this CPU")
+        );
+        assert_eq!(
+            (arms[1].mode(), arms[1].status),
+            ("openvino bf16".into(), Status::NotRun)
+        );
+        assert_eq!(arms[3].status, Status::Skipped);
+        assert_eq!(arms[0].task, "logits", "a classifier has no label map");
+    }
+
+    #[test]
+    fn every_model_of_every_suite_can_be_planned() {
+        let problems: Vec<_> = Suite::ALL
+            .into_iter()
+            .filter_map(|suite| {
+                let request = Request {
+                    suite,
+                    ..Request::default()
+                };
+                arms(&request, &offers()[..1])
+                    .err()
+                    .map(|e| format!("{suite}: {e}"))
+            })
+            .collect();
+        assert!(problems.is_empty(), "{problems:#?}");
+    }
+
+    #[test]
+    fn what_does_not_exist_is_said_so() {
+        let fails = |suite, model: &str| {
+            let request = Request {
+                suite,
+                models: vec![model.into()],
+                ..Request::default()
+            };
+            arms(&request, &offers()).unwrap_err().to_string()
+        };
+        let error = fails(Suite::Quick, "resnet81+fpn");
+        assert!(error.contains("resnet18+fpn"), "{error}");
+        let error = fails(Suite::Fpn, "resnet18+unet");
+        assert!(error.contains("does not measure"), "{error}");
+    }
+}
