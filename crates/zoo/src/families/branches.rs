@@ -109,3 +109,42 @@ pub(crate) fn network(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use slicewise_graph::{Graph, Op, passes, reference};
+
+    use crate::{Form, Options, build, fill, fill_input};
+
+    fn convolutions(graph: &Graph) -> usize {
+        let nodes = graph.nodes().iter();
+        nodes.filter(|n| matches!(n.op, Op::Conv(_))).count()
+    }
+
+    #[test]
+    fn trained_branches_merge_into_the_convolutions_of_the_deployed_form() {
+        let mut failures = Vec::new();
+        for name in ["repvgg_a0", "mobileone_s0", "mobileone_s1+features"] {
+            let options = Options::default().size(&[64, 32]);
+            let mut trained = build(name, &options).expect("a model of the zoo");
+            let deployed = build(name, &options.form(Form::Deploy)).expect("a model of the zoo");
+            fill(&mut trained).expect("fixed sizes");
+            let merged = passes::simplify(&trained).expect("weights are filled");
+            if convolutions(&merged) != convolutions(&deployed) {
+                let (got, want) = (convolutions(&merged), convolutions(&deployed));
+                failures.push(format!("{name}: {got} convolutions, deployed {want}"));
+            }
+            let image = [fill_input(&[1, 3, 64, 32])];
+            let run = |graph| reference::run(graph, &image).expect("f32 all through");
+            for (a, b) in run(&trained).iter().zip(run(&merged)) {
+                let (a, b) = (a.as_f32().expect("f32"), b.as_f32().expect("f32"));
+                let largest = a.iter().fold(0f32, |m, v| m.max(v.abs()));
+                let error = a.iter().zip(b).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+                if error.is_nan() || error > 1e-5 * largest {
+                    failures.push(format!("{name}: off by {error} of {largest}"));
+                }
+            }
+        }
+        assert!(failures.is_empty(), "{failures:#?}");
+    }
+}

@@ -181,7 +181,7 @@ fn fourier(height: usize, width: usize) -> Tensor {
         let wave = channel % WAVES;
         let exponent = (2 * (wave / 2)) as f32 / WAVES as f32;
         let angle = f64::from(turn / 10000f64.powf(exponent.into()) as f32);
-        let value = if wave % 2 == 0 {
+        let value = if wave.is_multiple_of(2) {
             angle.sin()
         } else {
             angle.cos()

@@ -65,10 +65,10 @@ fn build(encoder: &str, net: &mut Net, x: NodeId, part: Part) -> Built<Vec<NodeI
 /// The rows and columns of patches.
 fn grid(net: &Net, x: NodeId, patch: usize) -> Built<[usize; 2]> {
     let size = [net.size(x, 2), net.size(x, 3)];
-    if size.iter().all(|n| n % patch == 0) {
+    if size.iter().all(|n| n.is_multiple_of(patch)) {
         return Ok(size.map(|n| n / patch));
     }
-    let [height, width] = size.map(|n| n.next_multiple_of(patch));
+    let [height, width] = size.map(|n| n.div_ceil(patch).saturating_mul(patch));
     Err(GraphError::Shape {
         node: "patch_embed.proj".into(),
         op: "Conv",
@@ -162,4 +162,34 @@ fn attention(net: &mut Net, name: &str, x: NodeId, heads: usize, scale: NodeId) 
     let attention = net.softmax(scores, 3)?;
     let y = net.matmul(attention, v)?;
     join_heads(net, name, y, [0, 2, 1, 3])
+}
+
+#[cfg(test)]
+mod tests {
+    use slicewise_graph::Op;
+
+    use crate::{Options, build};
+
+    fn resizes(size: [usize; 2]) -> Result<usize, String> {
+        let options = Options::default().size(&size);
+        let graph = build("vit_small_patch32_224", &options).map_err(|e| e.to_string())?;
+        let nodes = graph.nodes().iter();
+        Ok(nodes.filter(|n| matches!(n.op, Op::Resize(_))).count())
+    }
+
+    #[test]
+    fn position_embeddings_are_resampled_for_every_grid_but_the_trained_one() {
+        // 32x1568 has the trained number of patches, 49, in another shape.
+        let cases = [([224, 224], 0), ([96, 512], 1), ([32, 1568], 1)];
+        let got = cases.map(|(size, _)| (size, resizes(size).expect("multiples of 32")));
+        assert_eq!(got, cases);
+    }
+
+    #[test]
+    fn a_size_that_cuts_patches_is_refused_with_the_next_one_that_does_not() {
+        let error = resizes([75, 101]).expect_err("75 is no multiple of 32");
+        assert!(error.contains("try 96x128"), "{error}");
+        let huge = resizes([usize::MAX, 1]).expect_err("no multiple of 32 either");
+        assert!(huge.contains("multiples of the patch, 32"), "{huge}");
+    }
 }
