@@ -16,7 +16,8 @@ pub fn fill_input(shape: &[usize]) -> Tensor {
     Tensor::from_fn(shape, |i| uniform(seed, i))
 }
 
-fn parameter(name: &str, sizes: &[usize]) -> Tensor {
+/// The tensor of one state-dict entry.
+pub(crate) fn parameter(name: &str, sizes: &[usize]) -> Tensor {
     let seed = fnv1a(name);
     let key = name.rsplit('.').next().unwrap_or(name);
     let (base, scale) = if key == "running_mean" || key == "bias" || key.ends_with("_bias") {

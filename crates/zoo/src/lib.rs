@@ -24,7 +24,7 @@ mod weights;
 pub use error::ZooError;
 pub use fill::{fill, fill_input};
 pub use model::{Architecture, Decoder, Form, Options, build, encoder_names, model_names, parse};
-pub use weights::load_safetensors;
+pub use weights::{Loaded, build_with_weights, check_safetensors, load_safetensors};
 
 #[cfg(doc)]
 use slicewise_graph::Graph;
