@@ -3,7 +3,7 @@
 
 use std::f32::consts::TAU;
 
-use slicewise_graph::{Conv, NodeId, Op, ReshapeDim, Tensor};
+use slicewise_graph::{Conv, GraphError, NodeId, Op, ReshapeDim, Tensor};
 
 use super::convnext::{block, pixel_mlp, pyramid};
 use super::transformer::{EPS, join_heads, query_key_value};
@@ -150,6 +150,8 @@ fn channel_attention(net: &mut Net, name: &str, x: NodeId, heads: usize) -> Buil
 
 /// Waves per axis in the encoding of positions, sines and cosines together.
 const WAVES: usize = 32;
+/// The encoding is computed when the graph is built: 1 GiB for this many positions, at stride 8.
+const MOST_POSITIONS: usize = 1 << 22;
 
 /// Positions as tokens `[1, H·W, C]`: the Fourier encoding through the 1×1 `token_projection`.
 fn position_tokens(
@@ -159,7 +161,18 @@ fn position_tokens(
     height: usize,
     breadth: usize,
 ) -> Built {
-    let x = net.constant(&format!("{name}.encoding"), fourier(height, breadth))?;
+    let encoding = format!("{name}.encoding");
+    if height.saturating_mul(breadth) > MOST_POSITIONS {
+        return Err(GraphError::Unsupported {
+            node: encoding,
+            op: "Parameter",
+            problem: format!(
+                "{height}x{breadth} positions are more than {MOST_POSITIONS}: use an image of at \
+                 most 16384x16384"
+            ),
+        });
+    }
+    let x = net.constant(&encoding, fourier(height, breadth))?;
     let projection = format!("{name}.token_projection");
     let x = net.conv(&projection, x, width, Conv::new(2, 1), true)?;
     tokens(net, x)
@@ -188,4 +201,45 @@ fn fourier(height: usize, width: usize) -> Tensor {
         };
         value as f32
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Options, build};
+
+    #[test]
+    fn positions_are_encoded_as_timm_encodes_them() {
+        // PositionalEncodingFourier on 3 rows and 5 columns, [channel, row, column] and the value.
+        let reference: [([usize; 3], f32); 10] = [
+            ([0, 0, 0], 0.86602575),
+            ([1, 0, 4], -0.49999943),
+            ([2, 2, 0], -0.3817612),
+            ([17, 1, 3], 0.9991228),
+            ([32, 0, 0], 0.9510565),
+            ([32, 0, 4], -7.7882873e-07),
+            ([33, 1, 3], 0.30901623),
+            ([40, 2, 2], 0.3681245),
+            ([47, 0, 4], 0.9937644),
+            ([63, 1, 1], 0.9999999),
+        ];
+        let encoding = fourier(3, 5);
+        let got = encoding.as_f32().expect("f32");
+        let off: Vec<String> = reference
+            .iter()
+            .filter_map(|&([c, y, x], want)| {
+                let got = got[(c * 3 + y) * 5 + x];
+                let near = (got - want).abs() <= 1e-6;
+                (!near).then(|| format!("[{c}, {y}, {x}] is {got}, not {want}"))
+            })
+            .collect();
+        assert!(off.is_empty(), "{off:#?}");
+    }
+
+    #[test]
+    fn an_image_too_large_to_encode_is_refused_before_memory_is_asked_for() {
+        let options = Options::default().size(&[1 << 28, 1 << 28]);
+        let error = build("edgenext_x_small", &options).expect_err("2^50 positions");
+        assert!(error.to_string().contains("16384x16384"), "{error}");
+    }
 }
