@@ -198,5 +198,11 @@ pub enum EngineError {
 /// If the graph has no weights or no class axis for labels.
 pub fn prepare(graph: &Graph, options: &CompileOptions) -> Result<Graph, GraphError> {
     let graph = graph.with_task(options.task)?.with_batch(options.batch)?;
-    passes::simplify(&graph)
+    let graph = passes::simplify(&graph)?;
+    let missing = graph.parameters().find(|(_, p)| p.data.is_none());
+    let missing = missing.map(|(node, _)| node.name.clone());
+    match missing {
+        Some(name) => Err(GraphError::NoData(name)),
+        None => Ok(graph),
+    }
 }

@@ -12,6 +12,7 @@ mod engine;
 #[cfg(any(feature = "onnxruntime", feature = "openvino"))]
 mod ffi;
 mod hash;
+mod install;
 #[cfg(any(feature = "onnxruntime", feature = "openvino"))]
 mod model_file;
 mod native;
@@ -21,6 +22,7 @@ mod onnxruntime;
 mod openvino;
 mod probe;
 pub mod process;
+mod wheels;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -30,6 +32,7 @@ use slicewise_graph::{Graph, Op};
 
 pub use discover::{Availability, Found, How, Places, Searched};
 pub use engine::{CompileOptions, Engine, EngineError, EngineInfo, Precision, Session, prepare};
+pub use install::{InstallError, Installed, add};
 pub use probe::{ProbeError, ProbeReport, probe_in_child, probe_in_this_process, probe_with};
 
 /// Every engine's name, the preferred one first.

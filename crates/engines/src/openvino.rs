@@ -54,7 +54,7 @@ impl OpenVino {
         Ok(OpenVino {
             info: EngineInfo {
                 name: NAME,
-                version,
+                version: short(&version).to_owned(),
                 library: Some((path.to_owned(), hash)),
             },
             precisions: precisions(&capabilities),
@@ -83,6 +83,12 @@ impl OpenVino {
             OnnxModel::File { path, .. } => core.compile_file(path),
         }
     }
+}
+
+/// Version and build number of `2026.4.1-22982-e213a147257-releases/2026/4`.
+fn short(version: &str) -> &str {
+    let mut dashes = version.match_indices('-').map(|(at, _)| at);
+    dashes.nth(1).map_or(version, |end| &version[..end])
 }
 
 /// The precisions among the CPU device's capabilities (`FP32 INT8 BIN EXPORT_IMPORT BF16`).
@@ -194,6 +200,18 @@ impl Session for OpenVinoSession {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_version_keeps_its_build_number_and_drops_the_branch() {
+        let long = "2026.4.1-22982-e213a147257-releases/2026/4";
+        for (version, want) in [
+            (long, "2026.4.1-22982"),
+            ("2026.4.1-1", "2026.4.1-1"),
+            ("", ""),
+        ] {
+            assert_eq!(short(version), want);
+        }
+    }
 
     #[test]
     fn bf16_is_offered_where_the_cpu_has_it() {
