@@ -6,7 +6,7 @@ use safetensors::tensor::TensorInfo;
 use slicewise_graph::{Graph, Role};
 
 use super::checkpoint::{READABLE, is_readable, one_line};
-use super::names::{self, flattened, is_bare, unwrapped, without_alias};
+use super::names::{self, is_bare, unwrapped, without_alias, wrapped};
 use crate::{Architecture, Form, Options, build, parse};
 
 /// Keys that an error lists of each kind.
@@ -143,12 +143,10 @@ fn list(keys: &[String]) -> String {
 
 /// The parameter that a key of the file is for.
 fn target(names: &HashSet<&str>, name: &str, bare: bool) -> Option<String> {
+    let encoder = |key: &str| wrapped(key).map(|k| format!("encoder.{k}")).to_vec();
     let candidates = match name.strip_prefix("encoder.") {
-        _ if bare => vec![
-            format!("encoder.{name}"),
-            format!("encoder.{}", flattened(name)),
-        ],
-        Some(inner) => vec![name.to_owned(), format!("encoder.{}", flattened(inner))],
+        _ if bare => encoder(name),
+        Some(inner) => encoder(inner),
         None => vec![name.to_owned()],
     };
     candidates.into_iter().find(|c| names.contains(c.as_str()))

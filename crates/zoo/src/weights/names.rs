@@ -31,10 +31,11 @@ pub(super) fn without_alias(key: &str) -> Option<String> {
     (layers != key).then_some(layers)
 }
 
-/// An encoder's key as timm's `features_only` wrapper has it where it flattens a sequence of
-/// modules: `stages.0.blocks` is `stages_0.blocks`.
-pub(super) fn flattened(key: &str) -> String {
-    key.replacen('.', "_", 1)
+/// What timm's `features_only` wrappers may call a classifier's key: the same, `stages_0.blocks`
+/// for `stages.0.blocks` where a sequence of modules is flattened, or `model.blocks`.
+pub(super) fn wrapped(key: &str) -> [String; 3] {
+    let flattened = key.replacen('.', "_", 1);
+    [key.to_owned(), flattened, format!("model.{key}")]
 }
 
 /// Whether the file holds an encoder without the prefix that it has in a segmentation network.
