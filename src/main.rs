@@ -1,6 +1,63 @@
 //! The command line: parses, calls, prints.
 #![forbid(unsafe_code)]
 
-fn main() -> anyhow::Result<()> {
-    Ok(())
+mod commands;
+mod failure;
+mod options;
+mod output;
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use commands::{bench, completions, doctor, engines, models, run, trial};
+
+/// Finds, tunes and runs the fastest medical-image segmentation network on the CPU at hand.
+#[derive(Parser)]
+#[command(
+    name = "slicewise",
+    version,
+    after_help = "\
+Examples:
+  slicewise bench                          which network is fastest here, in a minute or two
+  slicewise models list                    what there is to choose from
+  slicewise engines add onnxruntime        one more engine to compare
+  slicewise run mobilenetv4_conv_small+fpn --input x.npy --output labels.npy --task labels
+
+Exit codes: 0 done, 1 failed, 2 bad usage, 130 interrupted."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Bench(bench::Args),
+    Models(models::Args),
+    Run(run::Args),
+    Doctor(doctor::Args),
+    Engines(engines::Args),
+    Completions(completions::Args),
+    #[command(hide = true)]
+    Trial(trial::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return failure::usage(&error),
+    };
+    engines::probe_libraries_in_children();
+    let result = match cli.command {
+        Command::Bench(args) => bench::run(&args),
+        Command::Models(args) => models::run(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Engines(args) => engines::run(&args),
+        Command::Completions(args) => completions::run(&args, &mut Cli::command()),
+        Command::Trial(args) => trial::run(&args),
+    };
+    result.unwrap_or_else(|error| failure::report(&error))
 }

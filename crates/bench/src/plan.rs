@@ -164,13 +164,15 @@ fn options_for(request: &Request, model: &str) -> Result<zoo::Options, PlanError
     let architecture = zoo::parse(model)?;
     let suite = request.suite.classes();
     let classifier = matches!(architecture, Architecture::Classifier(_));
-    let mut options = zoo::Options::default();
-    options.classes = request.classes.or(if classifier { None } else { suite });
-    options.size = match architecture.spatial_rank() {
+    let size = match architecture.spatial_rank() {
         3 => request.volume.map(|s| s.to_vec()),
         _ => request.image.map(|s| s.to_vec()),
     };
-    Ok(options)
+    Ok(zoo::Options {
+        classes: request.classes.or(if classifier { None } else { suite }),
+        size,
+        ..zoo::Options::default()
+    })
 }
 
 /// Classifiers have no label map, so they are asked for logits unless the user insists.

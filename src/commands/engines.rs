@@ -1,0 +1,164 @@
+//! `slicewise engines list|add|probe`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use serde::Serialize;
+use slicewise_bench::table::{Align, Table};
+use slicewise_engines::{Availability, Places, Searched, installed, probe_in_this_process};
+
+use crate::output;
+
+/// List, install and try out the engines that run networks.
+///
+/// The native engine is part of slicewise. ONNX Runtime and OpenVINO are shared libraries that are
+/// looked for in the environment (ORT_DYLIB_PATH, SLICEWISE_OPENVINO), in the engine cache, in the active
+/// virtual environment and among the packages of python3.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  slicewise engines list
+  slicewise engines add onnxruntime openvino")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+#[derive(clap::Subcommand)]
+enum Action {
+    /// What is there, and where it was looked for
+    #[command(after_help = "Example:\n  slicewise engines list --json")]
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Try out the engines that are there, or the library at PATH as engine NAME
+    #[command(
+        after_help = "Example:\n  slicewise engines probe onnxruntime /opt/ort/libonnxruntime.so.1.32.0"
+    )]
+    Probe {
+        /// The engine
+        #[arg(requires = "path")]
+        name: Option<String>,
+        /// Its library
+        path: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Has every foreign library tried out by `slicewise engines probe` before this process loads it.
+pub(crate) fn probe_libraries_in_children() {
+    // Without a path to this program libraries are loaded untried.
+    if let Ok(program) = std::env::current_exe() {
+        slicewise_engines::probe_with(program, vec!["engines".into(), "probe".into()]);
+    }
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    match &args.action {
+        None => list(false)?,
+        Some(Action::List { json }) => list(*json)?,
+        Some(Action::Probe { name, path, json }) => match (name, path) {
+            (Some(name), Some(path)) => {
+                let report = probe_in_this_process(name, path)?;
+                output::print(serde_json::to_string(&report)? + "\n")?;
+            }
+            _ => return probe_all(*json),
+        },
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[derive(Serialize)]
+struct Listed {
+    #[serde(flatten)]
+    availability: Availability,
+    searched: Vec<Searched>,
+}
+
+fn list(json: bool) -> anyhow::Result<()> {
+    let places = Places::from_environment();
+    let engines: Vec<Listed> = installed()
+        .into_iter()
+        .map(|availability| Listed {
+            searched: places.search(availability.engine()),
+            availability,
+        })
+        .collect();
+    if json {
+        return output::print_json(&engines);
+    }
+    output::print(table(engines.iter().map(|e| &e.availability)))?;
+    for engine in &engines {
+        if engine.searched.is_empty() {
+            continue;
+        }
+        output::print(format!(
+            "\n{}, looked for in this order:\n",
+            engine.availability.engine()
+        ))?;
+        for place in &engine.searched {
+            let what = match &place.result {
+                Ok((version, path)) => format!("{version} {}", path.display()),
+                Err(why) => why.clone(),
+            };
+            output::print(format!("  {:<20} {what}\n", place.how.to_string()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Engines by name, state, version and place.
+pub(crate) fn table<'a>(engines: impl Iterator<Item = &'a Availability>) -> Table {
+    let mut table = Table::new(&[
+        ("engine", Align::Left),
+        ("state", Align::Left),
+        ("version", Align::Left),
+        ("where", Align::Left),
+    ]);
+    for engine in engines {
+        table.row(match engine {
+            Availability::Found(found) => [
+                found.engine.to_owned(),
+                "found".into(),
+                found.version.clone(),
+                match &found.path {
+                    Some(path) => format!("{} ({})", path.display(), found.how),
+                    None => found.how.to_string(),
+                },
+            ],
+            Availability::Missing { engine, fix } => [
+                (*engine).to_owned(),
+                "not installed".into(),
+                "-".into(),
+                fix.clone(),
+            ],
+            Availability::Broken { engine, path, why } => [
+                (*engine).to_owned(),
+                "does not work".into(),
+                "-".into(),
+                format!("{}: {why}", path.display()),
+            ],
+        });
+    }
+    table
+}
+
+/// Tries every engine out, in children as always; fails if one does not work.
+fn probe_all(json: bool) -> anyhow::Result<ExitCode> {
+    let engines = installed();
+    if json {
+        output::print_json(&engines)?;
+    } else {
+        output::print(table(engines.iter()))?;
+    }
+    let broken = |e: &&Availability| matches!(e, Availability::Broken { .. });
+    match engines.iter().find(broken) {
+        Some(engine) => bail!("{} does not work", engine.engine()),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}

@@ -1,0 +1,9 @@
+//! One file per verb.
+
+pub(crate) mod bench;
+pub(crate) mod completions;
+pub(crate) mod doctor;
+pub(crate) mod engines;
+pub(crate) mod models;
+pub(crate) mod run;
+pub(crate) mod trial;
