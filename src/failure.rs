@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Error;
 use slicewise_bench::plan::PlanError;
-use slicewise_engines::EngineError;
+use slicewise_engines::{EngineError, InstallError};
 use slicewise_zoo::ZooError;
 
 /// The exit code for what could not be done.
@@ -47,15 +47,24 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::from(if error.use_stderr() { BAD_USAGE } else { 0 });
     }
-    let text = error.render().to_string();
-    let lines = text.lines().map(str::trim).filter(|l| !l.is_empty());
-    let told: Vec<&str> = lines
+    say(usage_line(&error.render().to_string()));
+    ExitCode::from(BAD_USAGE)
+}
+
+/// The parser's error text in one line, with the command whose help explains it.
+fn usage_line(text: &str) -> String {
+    let lines = || text.lines().map(str::trim).filter(|l| !l.is_empty());
+    let told: Vec<&str> = lines()
         .take_while(|l| !l.starts_with("Usage:") && !l.starts_with("For more"))
         .collect();
     let told = told.join(" ");
     let told = told.strip_prefix("error: ").unwrap_or(&told);
-    say(format!("{told}; see: slicewise --help"));
-    ExitCode::from(BAD_USAGE)
+    let usage = lines().find_map(|l| l.strip_prefix("Usage: "));
+    let command = usage.unwrap_or("slicewise").split(' ');
+    let command: Vec<&str> = command
+        .take_while(|word| !word.starts_with(['[', '<', '-']))
+        .collect();
+    format!("{told}; see: {} --help", command.join(" "))
 }
 
 fn say(message: impl Display) {
@@ -99,6 +108,7 @@ fn is_usage(error: &Error) -> bool {
                 _ => false,
             })
             || matches!(cause.downcast_ref(), Some(EngineError::Unknown(_)))
+            || matches!(cause.downcast_ref(), Some(InstallError::Unknown(_)))
     })
 }
 
@@ -125,6 +135,17 @@ mod tests {
             .context("x: gone")
             .unwrap_err();
         assert_eq!(message(&error), "x: gone");
+    }
+
+    #[test]
+    fn a_parsing_error_is_one_line_that_names_the_help_to_read() {
+        let text = "error: the following required arguments were not provided:\n  --input <X>\n\n\
+                    Usage: slicewise run --input <X> <MODEL>\n\nFor more information, try '--help'.\n";
+        assert_eq!(
+            usage_line(text),
+            "the following required arguments were not provided: --input <X>; see: slicewise run --help"
+        );
+        assert_eq!(usage_line("error: no\n"), "no; see: slicewise --help");
     }
 
     #[test]

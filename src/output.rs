@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 
 use serde::Serialize;
+use slicewise_bench::json;
 
 /// Prints a text as it is.
 pub(crate) fn print(text: impl Display) -> io::Result<()> {
@@ -14,5 +15,5 @@ pub(crate) fn print(text: impl Display) -> io::Result<()> {
 
 /// Prints a value as indented JSON.
 pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
-    Ok(print(serde_json::to_string_pretty(value)? + "\n")?)
+    Ok(print(json::pretty(value))?)
 }

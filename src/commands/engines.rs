@@ -1,13 +1,16 @@
 //! `slicewise engines list|add|probe`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::bail;
 use serde::Serialize;
 use slicewise_bench::table::{Align, Table};
-use slicewise_engines::{Availability, Places, Searched, installed, probe_in_this_process};
+use slicewise_engines::{
+    Availability, ENGINES, InstallError, Places, Searched, installed, probe_in_this_process,
+};
 
+use crate::failure::Usage;
 use crate::output;
 
 /// List, install and try out the engines that run networks.
@@ -33,6 +36,24 @@ enum Action {
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Download engines into the engine cache, or unpack them from a package file
+    ///
+    /// They are Python packages in known versions; pip (or uv) downloads them, so its settings
+    /// for indexes, proxies and certificates apply. Their checksums are compared with those that
+    /// slicewise knows, and only the shared libraries and licences are kept. No Python is needed
+    /// to run them.
+    #[command(after_help = "\
+Examples:
+  slicewise engines add onnxruntime openvino
+  slicewise engines add onnxruntime --wheel onnxruntime-1.32.0-cp311-cp311-manylinux_2_28_x86_64.whl")]
+    Add {
+        /// Engines: onnxruntime, openvino
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+        /// A package file that was downloaded before, for one engine
+        #[arg(long, value_name = "FILE")]
+        wheel: Option<PathBuf>,
     },
     /// Try out the engines that are there, or the library at PATH as engine NAME
     #[command(
@@ -62,6 +83,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.action {
         None => list(false)?,
         Some(Action::List { json }) => list(*json)?,
+        Some(Action::Add { names, wheel }) => add(names, wheel.as_deref())?,
         Some(Action::Probe { name, path, json }) => match (name, path) {
             (Some(name), Some(path)) => {
                 let report = probe_in_this_process(name, path)?;
@@ -107,6 +129,38 @@ fn list(json: bool) -> anyhow::Result<()> {
                 Err(why) => why.clone(),
             };
             output::print(format!("  {:<20} {what}\n", place.how.to_string()))?;
+        }
+    }
+    Ok(())
+}
+
+fn add(names: &[String], wheel: Option<&Path>) -> anyhow::Result<()> {
+    if wheel.is_some() && names.len() > 1 {
+        bail!(Usage(
+            "--wheel is one engine's package: name that engine alone".into()
+        ));
+    }
+    // A wrong name is found out before anything is downloaded.
+    for name in names {
+        if name == "native" || !ENGINES.contains(&name.as_str()) {
+            bail!(InstallError::Unknown(name.clone()));
+        }
+    }
+    for name in names {
+        let done = slicewise_engines::add(name, wheel, &mut |line| eprintln!("{line}"))?;
+        let state = if done.was_there {
+            "was there already"
+        } else {
+            "added"
+        };
+        output::print(format!(
+            "{} {} {state}: {}\n",
+            done.engine,
+            done.version,
+            done.library.display()
+        ))?;
+        for licence in &done.licences {
+            output::print(format!("  licence: {}\n", licence.display()))?;
         }
     }
     Ok(())

@@ -5,6 +5,7 @@
 pub mod campaign;
 pub mod csv;
 mod date;
+pub mod json;
 pub mod lab;
 pub mod machine;
 pub mod plan;

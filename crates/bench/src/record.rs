@@ -9,6 +9,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::json;
 use crate::machine::Machine;
 use crate::statistics::Summary;
 use crate::store;
@@ -253,8 +254,7 @@ pub enum RecordError {
 impl Record {
     /// The record as indented JSON with a line end.
     pub fn to_json(&self) -> String {
-        // Every key is a string and every float is finite or null: nothing here can fail.
-        serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
+        json::pretty(self)
     }
 
     /// Writes the record so that a reader sees all of it or the one before.
