@@ -54,10 +54,10 @@ class Table:
 
     def row(self, subject: str, comparisons: dict) -> None:
         """Makes and prints one row: `comparisons` maps a column to a function that returns an error or raises."""
-        started, cells = time.monotonic(), []
+        started, line = time.monotonic(), f"{subject:<{self.width}}"
         for column in self.columns:
-            cells.append(self.cell(f"{subject} {column}", comparisons[column]) if column in comparisons else "")
-        print(f"{subject:<{self.width}}" + "".join(f"{cell:>18}" for cell in cells) + f"{time.monotonic() - started:8.1f} s", flush=True)
+            line += f"{self.cell(f'{subject} {column}', comparisons[column]) if column in comparisons else '-':>18}"
+        print(f"{line}{time.monotonic() - started:8.1f} s", flush=True)
 
     def cell(self, what: str, compare) -> str:
         """One comparison's text; remembers it if it failed."""

@@ -131,17 +131,19 @@ def bits(values: np.ndarray) -> list[str]:
 
 def vectors() -> dict:
     """Literal samples of the contract: seeds, first four values, the last value."""
-    cases = []
-    for key, shape in VECTOR_CASES:
-        values = weight(key, shape).reshape(-1)
-        cases.append({"key": key, "shape": shape, "seed": f"{fnv1a64(key):016x}", "first": bits(values[:4]), "last": bits(values[-1:])[0]})
-    shape = (1, 3, 64, 96)
-    values = fill_input(shape).numpy().reshape(-1)
-    network_input = {"key": INPUT_KEY, "shape": shape, "seed": f"{fnv1a64(INPUT_KEY):016x}", "first": bits(values[:4]), "last": bits(values[-1:])[0]}
-    return {"weights": cases, "inputs": [network_input]}
+
+    def case(key, values):
+        flat = values.reshape(-1)
+        seed = f"{fnv1a64(key):016x}"
+        return {"key": key, "shape": values.shape, "seed": seed, "first": bits(flat[:4]), "last": bits(flat[-1:])[0]}
+
+    weights = [case(key, weight(key, shape)) for key, shape in VECTOR_CASES]
+    return {"weights": weights, "inputs": [case(INPUT_KEY, fill_input((1, 3, 64, 96)).numpy())]}
 
 
 if __name__ == "__main__":
-    sections = vectors()
-    rows = [f'  "{name}": [\n' + ",\n".join(f"    {json.dumps(case)}" for case in cases) + "\n  ]" for name, cases in sections.items()]
+    rows = []
+    for name, cases in vectors().items():
+        lines = ",\n".join(f"    {json.dumps(case)}" for case in cases)
+        rows.append(f'  "{name}": [\n{lines}\n  ]')
     Path(__file__).with_name("fill_vectors.json").write_text("{\n" + ",\n".join(rows) + "\n}\n")

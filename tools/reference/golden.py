@@ -33,7 +33,9 @@ SIZES_2D = [(64, 96), (75, 101)]
 DEFAULT_SIZE_3D = (32, 64, 96)
 SIZE_3D = {"stunet_h": (32, 64, 64)}
 GENTLE_GAIN = 0.75
-GENTLE = ["ghostnetv2_100", "ghostnetv2_130", "ghostnetv2_160", "regnety_016", "mobileone_s0", "mobileone_s1", "mobileone_s2", "mobileone_s3"]
+GENTLE = """
+ghostnetv2_100 ghostnetv2_130 ghostnetv2_160 regnety_016 mobileone_s0 mobileone_s1 mobileone_s2 mobileone_s3
+""".split()
 NOTABLE_ERROR = 2e-5
 UNSTABLE_ERROR = 1e-4
 DEFAULT_OUTPUT = Path(__file__).parents[2] / "crates/engines/tests/golden"

@@ -74,7 +74,8 @@ def check(name: str, table: Table, arguments: argparse.Namespace) -> None:
             def error(engine, expected=expected, options=options):
                 return relative_error(slicewise_run(arguments.slicewise, name, folder, engine, *options), expected)
 
-            table.row(f"{name} {'x'.join(map(str, size))}", {engine: functools.partial(error, engine) for engine in arguments.engines})
+            comparisons = {engine: functools.partial(error, engine) for engine in arguments.engines}
+            table.row(f"{name} {'x'.join(map(str, size))}", comparisons)
 
 
 def main() -> int:
