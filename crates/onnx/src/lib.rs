@@ -11,8 +11,10 @@ mod element;
 mod error;
 mod export;
 mod file;
+mod import;
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 mod proto;
 
 pub use error::OnnxError;
 pub use export::{to_bytes, write};
+pub use import::{from_bytes, read};

@@ -5,6 +5,8 @@ mod linear;
 mod lower;
 mod resize;
 
+pub(crate) use linear::{TRANSPOSED, transpose};
+
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 

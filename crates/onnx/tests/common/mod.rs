@@ -1,20 +1,20 @@
 //! A small graph for every operator and every way of writing it.
 
 use slicewise_graph::{
-    Activation, Binary, Conv, ConvTranspose, Coordinates, DType, Dim, Graph, GraphError, NodeId, Op,
-    Pool, PoolKind, Reduce, ReduceKind, ReshapeDim, Resize, ResizeMode, Role, Shape, Slice, Tensor,
-    TensorData,
+    Activation, Binary, Conv, ConvTranspose, Coordinates, DType, Dim, Graph, GraphError, NodeId,
+    Op, Pool, PoolKind, Reduce, ReduceKind, ReshapeDim, Resize, ResizeMode, Role, Shape, Slice,
+    Tensor, TensorData,
 };
 
 /// A graph of one subject.
-pub struct Case {
-    pub name: String,
-    pub graph: Graph,
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) graph: Graph,
 }
 
 /// A graph under construction whose parameters are filled by their position.
-pub struct Builder {
-    pub graph: Graph,
+pub(crate) struct Builder {
+    pub(crate) graph: Graph,
     x: NodeId,
     parameters: usize,
 }
@@ -43,7 +43,9 @@ impl Builder {
     }
 
     fn constant(&mut self, name: &str, tensor: Tensor) -> NodeId {
-        self.graph.constant_tensor(name, Role::Trainable, tensor).unwrap()
+        self.graph
+            .constant_tensor(name, Role::Trainable, tensor)
+            .unwrap()
     }
 
     fn add(&mut self, op: Op, inputs: &[NodeId]) -> NodeId {
@@ -66,7 +68,7 @@ impl Builder {
 }
 
 /// Values in [-1, 1) that look random.
-pub fn noise(i: u64) -> f32 {
+pub(crate) fn noise(i: u64) -> f32 {
     let mut z = i.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -74,8 +76,11 @@ pub fn noise(i: u64) -> f32 {
 }
 
 /// Inputs for a graph, an open batch set to 2.
-pub fn inputs(graph: &Graph) -> Vec<Tensor> {
-    let shapes = graph.inputs().into_iter().map(|id| graph.node(id).shape.with_batch(2));
+pub(crate) fn inputs(graph: &Graph) -> Vec<Tensor> {
+    let shapes = graph
+        .inputs()
+        .into_iter()
+        .map(|id| graph.node(id).shape.with_batch(2));
     shapes
         .enumerate()
         .map(|(k, shape)| {
@@ -86,12 +91,12 @@ pub fn inputs(graph: &Graph) -> Vec<Tensor> {
 }
 
 /// What the graph makes of those inputs.
-pub fn run(graph: &Graph) -> Result<Vec<Tensor>, GraphError> {
+pub(crate) fn run(graph: &Graph) -> Result<Vec<Tensor>, GraphError> {
     slicewise_graph::reference::run(&graph.with_batch(2)?, &inputs(graph))
 }
 
 /// Every operator, in every way that the writer tells apart.
-pub fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     windows(&mut cases);
     normalizations(&mut cases);
@@ -106,11 +111,41 @@ pub fn cases() -> Vec<Case> {
 
 fn windows(cases: &mut Vec<Case>) {
     for (name, shape, weight, conv, bias) in [
-        ("conv_2d", &[2, 4, 9, 11][..], &[6, 4, 3, 3][..], Conv::new(2, 3).stride(2).pad(1), true),
-        ("conv_2d_depthwise", &[2, 4, 9, 11], &[4, 1, 3, 3], Conv::new(2, 3).pad(1).groups(4), false),
-        ("conv_2d_dilated", &[2, 4, 9, 11], &[3, 4, 3, 3], Conv::new(2, 3).pad(2).dilation(2), true),
-        ("conv_3d", &[1, 2, 5, 6, 7], &[4, 2, 3, 3, 3], Conv::new(3, 3).pad(1), true),
-        ("conv_3d_strided", &[1, 2, 6, 6, 7], &[4, 2, 3, 3, 3], Conv::new(3, 3).pad(1).stride(2), true),
+        (
+            "conv_2d",
+            &[2, 4, 9, 11][..],
+            &[6, 4, 3, 3][..],
+            Conv::new(2, 3).stride(2).pad(1),
+            true,
+        ),
+        (
+            "conv_2d_depthwise",
+            &[2, 4, 9, 11],
+            &[4, 1, 3, 3],
+            Conv::new(2, 3).pad(1).groups(4),
+            false,
+        ),
+        (
+            "conv_2d_dilated",
+            &[2, 4, 9, 11],
+            &[3, 4, 3, 3],
+            Conv::new(2, 3).pad(2).dilation(2),
+            true,
+        ),
+        (
+            "conv_3d",
+            &[1, 2, 5, 6, 7],
+            &[4, 2, 3, 3, 3],
+            Conv::new(3, 3).pad(1),
+            true,
+        ),
+        (
+            "conv_3d_strided",
+            &[1, 2, 6, 6, 7],
+            &[4, 2, 3, 3, 3],
+            Conv::new(3, 3).pad(1).stride(2),
+            true,
+        ),
     ] {
         let mut b = Builder::new(name, shape);
         let mut inputs = vec![b.x, b.parameter("conv.weight", weight)];
@@ -138,9 +173,24 @@ fn windows(cases: &mut Vec<Case>) {
         groups: 2,
     };
     for (name, shape, weight, op) in [
-        ("conv_transpose_2d", &[2, 4, 5, 6][..], &[4, 3, 2, 2][..], ConvTranspose::upsample(2, 2)),
-        ("conv_transpose_2d_overlapping", &[2, 4, 5, 6], &[4, 3, 3, 3], overlapping),
-        ("conv_transpose_3d", &[1, 4, 3, 4, 5], &[4, 3, 2, 2, 2], ConvTranspose::upsample(3, 2)),
+        (
+            "conv_transpose_2d",
+            &[2, 4, 5, 6][..],
+            &[4, 3, 2, 2][..],
+            ConvTranspose::upsample(2, 2),
+        ),
+        (
+            "conv_transpose_2d_overlapping",
+            &[2, 4, 5, 6],
+            &[4, 3, 3, 3],
+            overlapping,
+        ),
+        (
+            "conv_transpose_3d",
+            &[1, 4, 3, 4, 5],
+            &[4, 3, 2, 2, 2],
+            ConvTranspose::upsample(3, 2),
+        ),
     ] {
         let mut b = Builder::new(name, shape);
         let w = b.parameter("up.weight", weight);
@@ -151,12 +201,26 @@ fn windows(cases: &mut Vec<Case>) {
 
     let kinds = [
         ("max", PoolKind::Max),
-        ("mean", PoolKind::Average { count_include_pad: false }),
-        ("mean_with_padding", PoolKind::Average { count_include_pad: true }),
+        (
+            "mean",
+            PoolKind::Average {
+                count_include_pad: false,
+            },
+        ),
+        (
+            "mean_with_padding",
+            PoolKind::Average {
+                count_include_pad: true,
+            },
+        ),
     ];
     for (name, kind) in kinds {
         for ceil_mode in [false, true] {
-            let name = if ceil_mode { format!("pool_{name}_ceil") } else { format!("pool_{name}") };
+            let name = if ceil_mode {
+                format!("pool_{name}_ceil")
+            } else {
+                format!("pool_{name}")
+            };
             let pool = Pool {
                 kind,
                 kernel: vec![3, 2],
@@ -186,7 +250,9 @@ fn normalizations(cases: &mut Vec<Case>) {
     let y = b.add(Op::BatchNorm { eps: 1e-3 }, &[b.x, p[0], p[1], p[2], p[3]]);
     cases.push(b.done(y));
 
-    let open: Shape = [Dim::Batch, 6.into(), 5.into(), 4.into()].into_iter().collect();
+    let open: Shape = [Dim::Batch, 6.into(), 5.into(), 4.into()]
+        .into_iter()
+        .collect();
     let volume = Shape::new(&[2, 6, 3, 4, 5]);
     for (name, shape, groups) in [
         ("instance_norm", open.clone(), 6),
@@ -196,7 +262,10 @@ fn normalizations(cases: &mut Vec<Case>) {
         ("group_norm_3d", volume, 3),
     ] {
         let mut b = Builder::open(name, shape);
-        let (w, bias) = (b.parameter("norm.weight", &[6]), b.parameter("norm.bias", &[6]));
+        let (w, bias) = (
+            b.parameter("norm.weight", &[6]),
+            b.parameter("norm.bias", &[6]),
+        );
         let y = b.add(Op::GroupNorm { groups, eps: 1e-5 }, &[b.x, w, bias]);
         cases.push(b.done(y));
     }
@@ -205,7 +274,10 @@ fn normalizations(cases: &mut Vec<Case>) {
         ("layer_norm_of_channels", open.clone(), 1),
     ] {
         let mut b = Builder::open(name, shape);
-        let (w, bias) = (b.parameter("norm.weight", &[6]), b.parameter("norm.bias", &[6]));
+        let (w, bias) = (
+            b.parameter("norm.weight", &[6]),
+            b.parameter("norm.bias", &[6]),
+        );
         let y = b.add(Op::LayerNorm { axis, eps: 1e-6 }, &[b.x, w, bias]);
         cases.push(b.done(y));
     }
@@ -220,10 +292,22 @@ fn normalizations(cases: &mut Vec<Case>) {
 fn products(cases: &mut Vec<Case>) {
     let n = Dim::Batch;
     for (name, shape, bias) in [
-        ("linear_2_axes", [n, 8.into()].into_iter().collect::<Shape>(), true),
+        (
+            "linear_2_axes",
+            [n, 8.into()].into_iter().collect::<Shape>(),
+            true,
+        ),
         ("linear_2_axes_without_bias", Shape::new(&[2, 8]), false),
-        ("linear_3_axes", [n, 5.into(), 8.into()].into_iter().collect(), true),
-        ("linear_4_axes_without_bias", Shape::new(&[2, 3, 4, 8]), false),
+        (
+            "linear_3_axes",
+            [n, 5.into(), 8.into()].into_iter().collect(),
+            true,
+        ),
+        (
+            "linear_4_axes_without_bias",
+            Shape::new(&[2, 3, 4, 8]),
+            false,
+        ),
     ] {
         let mut b = Builder::open(name, shape);
         let mut inputs = vec![b.x, b.parameter("fc.weight", &[5, 8])];
@@ -234,7 +318,12 @@ fn products(cases: &mut Vec<Case>) {
         cases.push(b.done(y));
     }
     let mut b = Builder::new("matmul", &[2, 3, 4, 5]);
-    let t = b.add(Op::Transpose { perm: vec![0, 1, 3, 2] }, &[b.x]);
+    let t = b.add(
+        Op::Transpose {
+            perm: vec![0, 1, 3, 2],
+        },
+        &[b.x],
+    );
     let y = b.add(Op::MatMul, &[b.x, t]);
     cases.push(b.done(y));
     let mut b = Builder::new("matmul_broadcast", &[2, 3, 4, 5]);
@@ -247,7 +336,9 @@ fn products(cases: &mut Vec<Case>) {
 /// Attention as vision transformers compute it, with an open batch.
 fn attention() -> Case {
     let (tokens, heads, width) = (6, 2, 4);
-    let shape: Shape = [Dim::Batch, tokens.into(), (heads * width).into()].into_iter().collect();
+    let shape: Shape = [Dim::Batch, tokens.into(), (heads * width).into()]
+        .into_iter()
+        .collect();
     let mut b = Builder::open("attention", shape);
     let w = b.parameter("qkv.weight", &[3 * heads * width, heads * width]);
     let bias = b.parameter("qkv.bias", &[3 * heads * width]);
@@ -260,22 +351,51 @@ fn attention() -> Case {
         ReshapeDim::Infer,
     ];
     let split = b.add(Op::Reshape { dims }, &[qkv]);
-    let split = b.add(Op::Transpose { perm: vec![2, 0, 3, 1, 4] }, &[split]);
+    let split = b.add(
+        Op::Transpose {
+            perm: vec![2, 0, 3, 1, 4],
+        },
+        &[split],
+    );
     let part = |b: &mut Builder, i: usize| {
-        let slice = Slice { axis: 0, start: i, end: i + 1, step: 1 };
+        let slice = Slice {
+            axis: 0,
+            start: i,
+            end: i + 1,
+            step: 1,
+        };
         let part = b.add(Op::Slice(slice), &[split]);
-        let dims = vec![ReshapeDim::Infer, heads.into_dim(), tokens.into_dim(), width.into_dim()];
+        let dims = vec![
+            ReshapeDim::Infer,
+            heads.into_dim(),
+            tokens.into_dim(),
+            width.into_dim(),
+        ];
         b.add(Op::Reshape { dims }, &[part])
     };
     let (q, k, v) = (part(&mut b, 0), part(&mut b, 1), part(&mut b, 2));
     let scale = b.constant("scale", Tensor::scalar(0.5));
     let q = b.add(Op::Binary(Binary::Mul), &[q, scale]);
-    let k = b.add(Op::Transpose { perm: vec![0, 1, 3, 2] }, &[k]);
+    let k = b.add(
+        Op::Transpose {
+            perm: vec![0, 1, 3, 2],
+        },
+        &[k],
+    );
     let scores = b.add(Op::MatMul, &[q, k]);
     let shares = b.add(Op::Softmax { axis: 3 }, &[scores]);
     let mixed = b.add(Op::MatMul, &[shares, v]);
-    let mixed = b.add(Op::Transpose { perm: vec![0, 2, 1, 3] }, &[mixed]);
-    let dims = vec![ReshapeDim::Copy, ReshapeDim::Copy, ReshapeDim::Fixed(heads * width)];
+    let mixed = b.add(
+        Op::Transpose {
+            perm: vec![0, 2, 1, 3],
+        },
+        &[mixed],
+    );
+    let dims = vec![
+        ReshapeDim::Copy,
+        ReshapeDim::Copy,
+        ReshapeDim::Fixed(heads * width),
+    ];
     let y = b.add(Op::Reshape { dims }, &[mixed]);
     b.done(y)
 }
@@ -303,7 +423,10 @@ fn activations() -> Vec<Activation> {
         Activation::GeluErf,
         Activation::GeluTanh,
         Activation::Tanh,
-        Activation::Clip { low: -0.5, high: 1.25 },
+        Activation::Clip {
+            low: -0.5,
+            high: 1.25,
+        },
     ];
     for f in &all {
         match f {
@@ -340,7 +463,11 @@ fn elementwise(cases: &mut Vec<Case>) {
         cases.push(b.done(y));
     }
     let mut b = Builder::new("squeeze_and_excitation", &[2, 4, 5, 6]);
-    let mean = Reduce { kind: ReduceKind::Mean, axes: vec![2, 3], keep_dims: true };
+    let mean = Reduce {
+        kind: ReduceKind::Mean,
+        axes: vec![2, 3],
+        keep_dims: true,
+    };
     let pooled = b.add(Op::Reduce(mean), &[b.x]);
     let w = b.parameter("fc.weight", &[4, 4, 1, 1]);
     let gate = b.add(Op::Conv(Conv::new(2, 1)), &[pooled, w]);
@@ -354,9 +481,21 @@ fn resizes(cases: &mut Vec<Case>) {
         ("nearest", ResizeMode::Nearest, Coordinates::Asymmetric),
         ("nearest_half", ResizeMode::Nearest, Coordinates::HalfPixel),
         ("linear", ResizeMode::Linear, Coordinates::HalfPixel),
-        ("linear_corners", ResizeMode::Linear, Coordinates::AlignCorners),
-        ("cubic", ResizeMode::Cubic { antialias: false }, Coordinates::HalfPixel),
-        ("cubic_antialiased", ResizeMode::Cubic { antialias: true }, Coordinates::HalfPixel),
+        (
+            "linear_corners",
+            ResizeMode::Linear,
+            Coordinates::AlignCorners,
+        ),
+        (
+            "cubic",
+            ResizeMode::Cubic { antialias: false },
+            Coordinates::HalfPixel,
+        ),
+        (
+            "cubic_antialiased",
+            ResizeMode::Cubic { antialias: true },
+            Coordinates::HalfPixel,
+        ),
     ];
     let sizes = [
         ("double", &[5, 6][..], &[10, 12][..]),
@@ -373,11 +512,19 @@ fn resizes(cases: &mut Vec<Case>) {
                 continue;
             }
             for open in [false, true] {
-                let name = format!("resize_{mode_name}_{size_name}{}", if open { "_open" } else { "" });
+                let name = format!(
+                    "resize_{mode_name}_{size_name}{}",
+                    if open { "_open" } else { "" }
+                );
                 let n = if open { Dim::Batch } else { Dim::Fixed(2) };
                 let dims = [n, Dim::Fixed(3)].into_iter();
                 let shape = dims.chain(from.iter().map(|&d| Dim::Fixed(d))).collect();
-                let op = Resize { size: to.to_vec(), mode, coordinates, scales: None };
+                let op = Resize {
+                    size: to.to_vec(),
+                    mode,
+                    coordinates,
+                    scales: None,
+                };
                 cases.push(Builder::open(&name, shape).unary(Op::Resize(op)));
             }
         }
@@ -406,22 +553,38 @@ fn shapes(cases: &mut Vec<Case>) {
     for kind in [ReduceKind::Mean, ReduceKind::Sum, ReduceKind::Max] {
         for keep_dims in [false, true] {
             let name = format!("reduce_{kind:?}_{keep_dims}");
-            let op = Op::Reduce(Reduce { kind, axes: vec![1, 3], keep_dims });
+            let op = Op::Reduce(Reduce {
+                kind,
+                axes: vec![1, 3],
+                keep_dims,
+            });
             cases.push(Builder::new(&name, &[2, 3, 4, 5]).unary(op));
         }
     }
     let perm = vec![0, 2, 3, 1];
     cases.push(Builder::new("transpose", &[2, 3, 4, 5]).unary(Op::Transpose { perm }));
-    let open: Shape = [Dim::Batch, 3.into(), 4.into(), 5.into()].into_iter().collect();
+    let open: Shape = [Dim::Batch, 3.into(), 4.into(), 5.into()]
+        .into_iter()
+        .collect();
     let dims = vec![ReshapeDim::Copy, ReshapeDim::Copy, ReshapeDim::Infer];
     cases.push(Builder::open("reshape", open.clone()).unary(Op::Reshape { dims }));
     let dims = vec![ReshapeDim::Infer, ReshapeDim::Fixed(60)];
     cases.push(Builder::open("reshape_infers_the_batch", open.clone()).unary(Op::Reshape { dims }));
-    let slice = Slice { axis: 3, start: 1, end: 5, step: 2 };
+    let slice = Slice {
+        axis: 3,
+        start: 1,
+        end: 5,
+        step: 2,
+    };
     cases.push(Builder::open("slice", open.clone()).unary(Op::Slice(slice)));
     let pads = vec![(0, 0), (1, 0), (0, 2), (1, 1)];
     cases.push(Builder::open("pad", open.clone()).unary(Op::Pad { pads, value: -1.5 }));
-    for (name, dtype) in [("u8", DType::U8), ("u16", DType::U16), ("i32", DType::I32), ("i64", DType::I64)] {
+    for (name, dtype) in [
+        ("u8", DType::U8),
+        ("u16", DType::U16),
+        ("i32", DType::I32),
+        ("i64", DType::I64),
+    ] {
         let op = Op::ArgMax { axis: 1, dtype };
         cases.push(Builder::open(&format!("arg_max_{name}"), open.clone()).unary(op));
     }
@@ -445,7 +608,10 @@ fn quantized(cases: &mut Vec<Case>) {
     let w = b.add(Op::Dequantize { axis: 0 }, &[w, scale, zero]);
     let bias = Tensor::new(&[3], TensorData::from(vec![5000i32, -300, 7])).unwrap();
     let bias = b.constant("conv.bias", bias);
-    let scale = b.constant("conv.bias.scale", Tensor::from_fn(&[3], |i| 1e-3 * (i + 1) as f32));
+    let scale = b.constant(
+        "conv.bias.scale",
+        Tensor::from_fn(&[3], |i| 1e-3 * (i + 1) as f32),
+    );
     let zero = Tensor::new(&[3], TensorData::from(vec![0i32; 3])).unwrap();
     let zero = b.constant("conv.bias.zero_point", zero);
     let bias = b.add(Op::Dequantize { axis: 0 }, &[bias, scale, zero]);
@@ -471,7 +637,10 @@ fn outputs(cases: &mut Vec<Case>) {
     let x = b.x;
     b.graph.set_outputs([y, x, p, y]);
     let name = b.graph.name.clone();
-    cases.push(Case { name, graph: b.graph });
+    cases.push(Case {
+        name,
+        graph: b.graph,
+    });
     let mut b = Builder::new("two_inputs", &[2, 3]);
     let z = b.graph.input("z", Shape::new(&[2, 3]), DType::F32).unwrap();
     let y = b.add(Op::Binary(Binary::Sub), &[z, b.x]);

@@ -1,0 +1,114 @@
+//! What a name of the file stands for while its nodes are read.
+
+use slicewise_graph::{Dim, NodeId, Role, Tensor};
+
+/// What a name of the file stands for.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    /// A node of the graph.
+    Node(NodeId),
+    /// Elements that are known, and become a parameter where a node takes them.
+    Constant(Constant),
+    /// Whole numbers or truth values that are known but for the batch: shapes and what is made of them.
+    Ints(Ints),
+    /// A value stretched to more than its own shape.
+    Expanded(Expanded),
+    /// A part of GELU.
+    Erf(Erf),
+}
+
+/// Elements that are known.
+#[derive(Clone, Debug)]
+pub(super) struct Constant {
+    /// The name for the parameter.
+    pub(super) name: String,
+    /// What it is to training.
+    pub(super) role: Role,
+    /// The elements.
+    pub(super) tensor: Tensor,
+    /// Tells constants apart: clones of one become one parameter.
+    pub(super) key: usize,
+}
+
+/// A whole number, or a multiple of the open batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Int {
+    /// The number, or the factor of the batch.
+    pub(super) value: i64,
+    /// Whether the batch is a factor.
+    pub(super) batch: bool,
+}
+
+impl Int {
+    /// A number without the batch.
+    pub(super) fn known(value: i64) -> Self {
+        Int {
+            value,
+            batch: false,
+        }
+    }
+
+    /// The number, if the batch is no part of it.
+    pub(super) fn plain(self) -> Option<i64> {
+        (!self.batch).then_some(self.value)
+    }
+}
+
+impl From<Dim> for Int {
+    fn from(dim: Dim) -> Self {
+        Int {
+            value: dim.fixed().map_or(1, |n| n as i64),
+            batch: dim == Dim::Batch,
+        }
+    }
+}
+
+/// The element types that [`Ints`] stands for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum IntKind {
+    I64,
+    I32,
+    Bool,
+}
+
+/// Whole numbers, row-major.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Ints {
+    pub(super) kind: IntKind,
+    pub(super) dims: Vec<usize>,
+    pub(super) values: Vec<Int>,
+}
+
+impl Ints {
+    /// The numbers as a list along one axis.
+    pub(super) fn vector(values: Vec<Int>) -> Self {
+        Ints {
+            kind: IntKind::I64,
+            dims: vec![values.len()],
+            values,
+        }
+    }
+
+    /// The numbers, if the batch is a part of none.
+    pub(super) fn plain(&self) -> Option<Vec<i64>> {
+        self.values.iter().map(|v| v.plain()).collect()
+    }
+}
+
+/// A constant stretched over the open batch.
+#[derive(Clone, Debug)]
+pub(super) struct Expanded {
+    /// What is stretched.
+    pub(super) inner: Constant,
+    /// To what.
+    pub(super) dims: Vec<Dim>,
+}
+
+/// `scale · erf(factor · of) + offset`
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Erf {
+    pub(super) of: NodeId,
+    pub(super) factor: f32,
+    pub(super) scale: f32,
+    pub(super) offset: f32,
+}
