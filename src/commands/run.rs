@@ -69,6 +69,16 @@ struct Timing {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let folder = args.output.parent().filter(|p| !p.as_os_str().is_empty());
+    if let Some(folder) = folder
+        && !folder.is_dir()
+    {
+        bail!(
+            "{}: there is no folder {}",
+            args.output.display(),
+            folder.display()
+        );
+    }
     let engine = engines::load(&args.engine)?;
     let input = npy::read(&args.input)?;
     let graph = graph(args, &input)?;
@@ -84,16 +94,17 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let load_ms = begin.elapsed().as_secs_f64() * 1e3;
     drop(graph);
     let inputs = [input];
+    let runs = args.repeat.unwrap_or(1);
     let mut ms = Vec::new();
-    for _ in 0..args.repeat.unwrap_or(1) {
+    for run in 1..=runs {
         let begin = Instant::now();
-        session.run(&inputs)?;
+        let outputs = session.run(&inputs)?;
         ms.push(begin.elapsed().as_secs_f64() * 1e3);
-    }
-    let outputs = session.run(&inputs)?;
-    match outputs {
-        [output, ..] => npy::write(&args.output, output)?,
-        [] => bail!("'{}' has no output", args.model),
+        match outputs {
+            [output, ..] if run == runs => npy::write(&args.output, output)?,
+            [] => bail!("'{}' has no output", args.model),
+            _ => {}
+        }
     }
     if args.repeat.is_some() {
         let timing = Timing {

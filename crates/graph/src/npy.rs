@@ -60,7 +60,14 @@ pub fn write(path: &Path, tensor: &Tensor) -> Result<(), NpyError> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let file = tempfile::NamedTempFile::new_in(folder).map_err(io)?;
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        // As any new file, less the umask; a temporary file is its owner's alone by default.
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    let file = builder.tempfile_in(folder).map_err(io)?;
     let mut out = std::io::BufWriter::new(file);
     out.write_all(&header(tensor)).map_err(io)?;
     write_elements(&mut out, tensor.data()).map_err(io)?;
