@@ -1,1 +1,56 @@
-//! Arithmetic on raw slices: every kernel with its scalar reference, and the thread pool.
+//! Arithmetic on raw slices: the only crate whose code is written for particular instruction sets.
+//!
+//! Four layers, one idea each:
+//! - [`isa`]: a token per instruction set that only a CPU with it can hand out, and the few vector
+//!   operations that hang off the token;
+//! - kernels written once over that token (`math`, `tile`, `direct`, …), never public;
+//! - functions on slices and spec structs that pick the token and split the work over threads:
+//!   everything this crate exports;
+//! - [`Context`]: the instruction set and the threads that these functions work with.
+//!
+//! Every result is the same for every number of threads, because threads share out results and
+//! never the terms of one sum.
+
+mod activation;
+mod arg_max;
+mod binary;
+mod buffer;
+mod context;
+mod conv;
+mod depthwise;
+mod geometry;
+mod halo;
+pub mod isa;
+mod layout;
+mod linear;
+mod math;
+mod norm;
+mod pool;
+mod quantize;
+mod reduce;
+mod resize;
+mod shared;
+mod softmax;
+mod threads;
+mod tile;
+mod transposed;
+
+pub use activation::activate;
+pub use arg_max::{Labels, LabelsMut, arg_max};
+pub use binary::{Broadcast, binary};
+pub use buffer::{Buffer, Element, cast, cast_mut};
+pub use context::Context;
+pub use conv::{Convolution, Destination, Epilogue};
+pub use depthwise::Depthwise;
+pub use geometry::Geometry;
+pub use isa::{Isa, IsaError};
+pub use layout::{concat, pad, slice, transpose};
+pub use linear::{Linear, MatMul};
+pub use norm::{GroupNorm, channel_affine, group_norm, l2_normalize, layer_norm};
+pub use pool::{Pooling, PoolingKind};
+pub use quantize::{dequantize, quantize};
+pub use reduce::reduce;
+pub use resize::Resampling;
+pub use shared::Source;
+pub use softmax::softmax;
+pub use transposed::Upconvolution;

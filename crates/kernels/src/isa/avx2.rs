@@ -1,0 +1,181 @@
+//! AVX2 with FMA: 16 registers of 8 elements.
+
+use std::arch::x86_64::*;
+
+use super::{Simd, Task};
+
+/// The token for AVX2 with FMA: made only on a CPU that has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Avx2(());
+
+impl Avx2 {
+    pub(crate) fn new() -> Option<Self> {
+        let present = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        present.then_some(Avx2(()))
+    }
+}
+
+/// The one place where these instructions are switched on.
+///
+/// # Safety
+/// The CPU must have the features named.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn featured<T: Task>(token: Avx2, task: T) -> T::Output {
+    task.run(token)
+}
+
+const LANES: usize = 8;
+
+/// Eight set lanes, then eight clear ones: a load at `LANES - n` is the mask of the first `n`.
+static MASK: [i32; 2 * LANES] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// # Safety
+/// The CPU must have AVX2, and `n <= LANES`.
+#[inline(always)]
+unsafe fn first(n: usize) -> __m256i {
+    // SAFETY: the eight elements from LANES - n on lie in the table for every n <= LANES.
+    unsafe { _mm256_loadu_si256(MASK.as_ptr().add(LANES - n).cast()) }
+}
+
+// SAFETY of every block below: the token proves that the CPU has the instruction; where a pointer
+// is read or written, the trait's contract vouches for it.
+impl Simd for Avx2 {
+    type V = __m256;
+    const LANES: usize = LANES;
+    const ROWS: usize = 4;
+
+    #[inline(always)]
+    fn vectorize<T: Task>(self, task: T) -> T::Output {
+        // SAFETY: the token proves the features.
+        unsafe { featured(self, task) }
+    }
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::V {
+        // SAFETY: see above.
+        unsafe { _mm256_set1_ps(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, p: *const f32) -> Self::V {
+        // SAFETY: see above.
+        unsafe { _mm256_loadu_ps(p) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32, v: Self::V) {
+        // SAFETY: see above.
+        unsafe { _mm256_storeu_ps(p, v) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_first(self, p: *const f32, n: usize) -> Self::V {
+        // SAFETY: see above; masked elements are not touched.
+        unsafe { _mm256_maskload_ps(p, first(n)) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_first(self, p: *mut f32, n: usize, v: Self::V) {
+        // SAFETY: see above; masked elements are not touched.
+        unsafe { _mm256_maskstore_ps(p, first(n), v) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: see above.
+        unsafe { _mm256_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: see above.
+        unsafe { _mm256_sub_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: see above.
+        unsafe { _mm256_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: see above.
+        unsafe { _mm256_div_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        // SAFETY: see above.
+        unsafe { _mm256_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn min(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: see above.
+        unsafe { _mm256_min_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn max(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: see above.
+        unsafe { _mm256_max_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn sqrt(self, a: Self::V) -> Self::V {
+        // SAFETY: see above.
+        unsafe { _mm256_sqrt_ps(a) }
+    }
+
+    #[inline(always)]
+    fn abs(self, a: Self::V) -> Self::V {
+        // SAFETY: see above.
+        unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), a) }
+    }
+
+    #[inline(always)]
+    fn copysign(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: see above.
+        unsafe {
+            let sign = _mm256_set1_ps(-0.0);
+            _mm256_or_ps(_mm256_andnot_ps(sign, a), _mm256_and_ps(sign, b))
+        }
+    }
+
+    #[inline(always)]
+    fn round(self, a: Self::V) -> Self::V {
+        // SAFETY: see above.
+        unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
+    }
+
+    #[inline(always)]
+    fn exp2_int(self, n: Self::V) -> Self::V {
+        // SAFETY: see above.
+        unsafe {
+            let biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
+        }
+    }
+
+    #[inline(always)]
+    fn select_less(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V {
+        // SAFETY: see above.
+        unsafe { _mm256_blendv_ps(y, x, _mm256_cmp_ps::<_CMP_LT_OQ>(a, b)) }
+    }
+
+    #[inline(always)]
+    unsafe fn lookup(self, low: Self::V, high: Self::V, index: *const i32) -> Self::V {
+        // SAFETY: see above.
+        unsafe {
+            let index = _mm256_loadu_si256(index.cast());
+            // Bit 3 of an index says which register; moved to the sign it steers the blend.
+            let upper = _mm256_castsi256_ps(_mm256_slli_epi32::<28>(index));
+            _mm256_blendv_ps(
+                _mm256_permutevar8x32_ps(low, index),
+                _mm256_permutevar8x32_ps(high, index),
+                upper,
+            )
+        }
+    }
+}

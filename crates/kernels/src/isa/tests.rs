@@ -1,0 +1,93 @@
+use super::*;
+
+/// Runs every operation on tails and full registers and returns what it made.
+struct Operations<'a> {
+    a: &'a [f32],
+    b: &'a [f32],
+}
+
+impl Task for Operations<'_> {
+    type Output = Vec<Vec<f32>>;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> Vec<Vec<f32>> {
+        let mut results = vec![vec![0.0; self.a.len()]; 13];
+        let mut at = 0;
+        while at < self.a.len() {
+            let n = S::LANES.min(self.a.len() - at);
+            // SAFETY: n elements from `at` on are in both slices and in each result.
+            unsafe {
+                let a = s.load_first(self.a.as_ptr().add(at), n);
+                let b = s.load_first(self.b.as_ptr().add(at), n);
+                let out = [
+                    s.add(a, b),
+                    s.sub(a, b),
+                    s.mul(a, b),
+                    s.div(a, b),
+                    s.fma(a, b, a),
+                    s.min(a, b),
+                    s.max(a, b),
+                    s.sqrt(s.abs(a)),
+                    s.abs(a),
+                    s.copysign(a, b),
+                    s.round(a),
+                    s.exp2_int(s.round(a)),
+                    s.select_less(a, b, s.splat(1.0), s.splat(2.0)),
+                ];
+                for (result, v) in results.iter_mut().zip(out) {
+                    s.store_first(result.as_mut_ptr().add(at), n, v);
+                }
+            }
+            at += n;
+        }
+        results
+    }
+}
+
+#[test]
+fn every_instruction_set_does_the_same_arithmetic() {
+    let value = |i: usize| ((i * 2_654_435_761) % 1999) as f32 / 50.0 - 20.0;
+    for n in [1, 3, 4, 7, 8, 15, 16, 17, 33, 100] {
+        let a: Vec<f32> = (0..n).map(value).collect();
+        let b: Vec<f32> = (0..n).map(|i| value(i + 7919) + 0.013).collect();
+        let ab = || a.iter().zip(&b);
+        let want: Vec<Vec<f32>> = vec![
+            ab().map(|(a, b)| a + b).collect(),
+            ab().map(|(a, b)| a - b).collect(),
+            ab().map(|(a, b)| a * b).collect(),
+            ab().map(|(a, b)| a / b).collect(),
+            ab().map(|(a, b)| a.mul_add(*b, *a)).collect(),
+            ab().map(|(a, b)| a.min(*b)).collect(),
+            ab().map(|(a, b)| a.max(*b)).collect(),
+            a.iter().map(|a| a.abs().sqrt()).collect(),
+            a.iter().map(|a| a.abs()).collect(),
+            ab().map(|(a, b)| a.copysign(*b)).collect(),
+            a.iter().map(|a| a.round_ties_even()).collect(),
+            a.iter().map(|a| a.round_ties_even().exp2()).collect(),
+            ab().map(|(a, b)| if a < b { 1.0 } else { 2.0 }).collect(),
+        ];
+        for isa in Isa::available() {
+            let got = isa.run(Operations { a: &a, b: &b });
+            for (op, (got, want)) in got.iter().zip(&want).enumerate() {
+                for (g, w) in got.iter().zip(want) {
+                    // Plain code rounds the product of a fused multiply-add.
+                    let close = (g - w).abs() <= 1e-4 * w.abs().max(1.0);
+                    let equal = if op == 4 { close } else { g == w };
+                    assert!(equal, "operation {op} on {}: {g} is not {w}", isa.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_unknown_or_missing_instruction_set_is_an_error() {
+    let unknown = Isa::named("avx3").unwrap_err().to_string();
+    assert_eq!(
+        unknown,
+        "SLICEWISE_ISA is 'avx3'; it may be: scalar, avx2, avx512"
+    );
+    assert_eq!(Isa::named("scalar"), Ok(Isa::scalar()));
+    for isa in Isa::available() {
+        assert_eq!(Isa::named(isa.name()), Ok(isa));
+    }
+}
