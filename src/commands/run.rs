@@ -139,7 +139,7 @@ fn graph(args: &Args, input: &Tensor) -> anyhow::Result<Graph> {
                 )));
             }
         }
-        bail!("{}: ONNX files are not read yet", args.model);
+        return Ok(slicewise_onnx::read(Path::new(&args.model))?);
     }
     let rank = zoo::parse(&args.model)?.spatial_rank();
     let shape = input.shape();

@@ -65,7 +65,8 @@ pub trait Laboratory {
 /// What a campaign may use.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Limits {
-    /// The time for everything. Exceeded only by runs that are slower than their arm's share.
+    /// The time for everything. Half of it is kept for rounds, so that it is exceeded where trials
+    /// and loading take more than the other half, or where a single run takes more than an arm's share.
     pub time: Duration,
     /// The memory that a group of loaded arms may hold.
     pub memory_bytes: u64,
@@ -109,6 +110,7 @@ pub fn run<L: Laboratory>(
         .filter(|&i| record.arms[i].status == Status::NotRun)
         .collect();
     waiting.reverse();
+    let least_share = limits.time / (2 * waiting.len().max(1) as u32);
     while !waiting.is_empty() && !stop() {
         let mut campaign = Campaign {
             record,
@@ -119,6 +121,7 @@ pub fn run<L: Laboratory>(
             stop,
             observe,
             end,
+            least_share,
         };
         let group = campaign.gather(&mut waiting);
         campaign.measure(&group, waiting.len());
@@ -136,11 +139,15 @@ struct Campaign<'a, L: Laboratory> {
     stop: &'a dyn Fn() -> bool,
     observe: &'a mut dyn FnMut(Event, &Record),
     end: Duration,
+    /// The time that an arm has for its rounds, whatever was spent before.
+    least_share: Duration,
 }
 
 impl<L: Laboratory> Campaign<'_, L> {
-    fn time_left(&self) -> Duration {
-        self.end.saturating_sub(self.clock.now())
+    /// The time that each of `arms` has, if nothing but they comes until the end.
+    fn share(&self, arms: usize) -> Duration {
+        let left = self.end.saturating_sub(self.clock.now());
+        (left / (arms.max(1) as u32)).max(self.least_share)
     }
 
     fn tell(&mut self, event: Event) {
@@ -186,7 +193,7 @@ impl<L: Laboratory> Campaign<'_, L> {
     /// Whether the arm is worth loading here: it ran, and faster than `1 / arms_left` of the time.
     fn try_arm(&mut self, i: usize, arms_left: usize) -> bool {
         self.tell(Event::Trying(i));
-        let share = self.time_left() / (arms_left.max(1) as u32);
+        let share = self.share(arms_left);
         let trial = match self.lab.trial(&self.record.arms[i], self.limits.patience) {
             Ok(trial) => trial,
             Err(TrialError::Unavailable(reason)) => {
@@ -238,7 +245,7 @@ impl<L: Laboratory> Campaign<'_, L> {
                 Err(reason) => self.fail(i, reason),
             }
         }
-        let budget = self.time_left() * (group.len() as u32) / (arms.max(1) as u32);
+        let budget = self.share(arms) * (group.len() as u32);
         let (record, observe) = (&mut *self.record, &mut *self.observe);
         let mut step = |s: Step<'_>| {
             let i = members[s.arm];
@@ -418,6 +425,23 @@ mod tests {
         assert_eq!(slow.visits[0].ms, [25_000.0]);
         assert!(slow.reason.as_ref().unwrap().contains("one run"));
         assert!(r.complete);
+    }
+
+    #[test]
+    fn slow_trials_leave_time_for_rounds() {
+        let mut r = record(&["10", "20"]);
+        let mut lab = lab(|arm| {
+            let trial = works(arm)?;
+            Ok(Trial {
+                load_ms: 100_000.0,
+                ..trial
+            })
+        });
+        go(&mut r, &mut lab, &LIMITS, usize::MAX);
+        for arm in &r.arms {
+            let s = arm.statistics.unwrap();
+            assert!(s.visits > 5, "{}: {s:?}", arm.model);
+        }
     }
 
     #[test]
