@@ -361,14 +361,18 @@ fn download(
     }
 }
 
-/// What pip says went wrong: its last line of errors.
+/// What pip says went wrong: its last line of errors. An index out of reach looks to it like one
+/// that has no packages.
 fn reason(stderr: &str) -> String {
     let mut errors = stderr
         .lines()
         .rev()
         .filter_map(|l| l.trim().strip_prefix("ERROR: "));
     let line = errors.next().unwrap_or_else(|| process::last_line(stderr));
-    line.to_owned()
+    match stderr.contains("from versions: none") || stderr.contains("connection broken") {
+        true => format!("the package index has none or cannot be reached ({line})"),
+        false => line.to_owned(),
+    }
 }
 
 /// Unpacks what is needed of `file` into `work` and makes that `folder`.

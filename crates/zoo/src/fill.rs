@@ -18,6 +18,12 @@ pub fn fill_input(shape: &[usize]) -> Tensor {
 
 /// The tensor of one state-dict entry.
 pub(crate) fn parameter(name: &str, sizes: &[usize]) -> Tensor {
+    fill_parameter(name, sizes, 1.0)
+}
+
+/// The tensor of one state-dict entry, weights of rank 2 and more multiplied by `gain`: some networks
+/// with many gates are chaotic at gain 1, so that rounding alone changes their answers.
+pub fn fill_parameter(name: &str, sizes: &[usize], gain: f32) -> Tensor {
     let seed = fnv1a(name);
     let key = name.rsplit('.').next().unwrap_or(name);
     let (base, scale) = if key == "running_mean" || key == "bias" || key.ends_with("_bias") {
@@ -28,7 +34,7 @@ pub(crate) fn parameter(name: &str, sizes: &[usize]) -> Tensor {
         (1.0, 0.25)
     } else {
         let fan_in: usize = sizes[1..].iter().product();
-        (0.0, (6.0 / fan_in.max(1) as f64).sqrt() as f32)
+        (0.0, (6.0 / fan_in.max(1) as f64).sqrt() as f32 * gain)
     };
     Tensor::from_fn(sizes, |i| base + scale * uniform(seed, i))
 }

@@ -22,7 +22,7 @@ mod volumetric;
 mod weights;
 
 pub use error::ZooError;
-pub use fill::{fill, fill_input};
+pub use fill::{fill, fill_input, fill_parameter};
 pub use model::{Architecture, Decoder, Form, Options, build, encoder_names, model_names, parse};
 pub use weights::{Loaded, build_with_weights, check_safetensors, load_safetensors};
 

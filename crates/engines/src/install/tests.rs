@@ -176,8 +176,18 @@ fn a_package_is_unpacked_whole_and_found_again() {
 
 #[test]
 fn pip_is_quoted_where_it_says_error() {
-    let said =
-        "WARNING: Retrying\nERROR: Could not find a version\n[notice] A new release of pip\n";
-    assert_eq!(reason(said), "Could not find a version");
-    assert_eq!(reason("no such option\n\n"), "no such option");
+    let cases = [
+        (
+            "WARNING: x\nERROR: Could not find it\n[notice] A new release\n",
+            "Could not find it",
+        ),
+        ("no such option\n\n", "no such option"),
+        (
+            "ERROR: Could not find a version (from versions: none)\nERROR: No match for y\n",
+            "the package index has none or cannot be reached (No match for y)",
+        ),
+    ];
+    for (said, want) in cases {
+        assert_eq!(reason(said), want);
+    }
 }
