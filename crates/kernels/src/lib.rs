@@ -25,6 +25,7 @@ mod layout;
 mod linear;
 mod math;
 mod norm;
+pub mod peak;
 mod pool;
 mod quantize;
 mod reduce;
