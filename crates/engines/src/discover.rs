@@ -421,3 +421,6 @@ print(site.getusersitepackages())";
     folders.dedup();
     folders
 }
+
+#[cfg(test)]
+mod tests;

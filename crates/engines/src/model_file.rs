@@ -52,3 +52,37 @@ fn weight_bytes(graph: &Graph) -> usize {
     });
     tensors.map(|t| t.len() * t.dtype().bytes()).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use slicewise_graph::{Conv, DType, Role, Shape, Tensor};
+
+    #[test]
+    fn a_model_over_the_limit_goes_through_a_file_that_goes_with_it() {
+        let mut graph = Graph::new("small");
+        let shape = Shape::new(&[1, 1, 4, 4]);
+        let x = graph.input("x", shape, DType::F32).expect("a new name");
+        let weight = Tensor::from_fn(&[2, 1, 3, 3], |i| i as f32);
+        let weight = graph
+            .constant_tensor("w", Role::Trainable, weight)
+            .expect("a new name");
+        let y = graph
+            .add("y", Op::Conv(Conv::new(2, 3)), &[x, weight])
+            .expect("shapes fit");
+        graph.set_outputs(vec![y]);
+        assert_eq!(weight_bytes(&graph), 72);
+        assert!(matches!(
+            OnnxModel::with_limit(&graph, 72),
+            Ok(OnnxModel::Bytes(_))
+        ));
+        let model = OnnxModel::with_limit(&graph, 71).expect("a temporary folder");
+        let OnnxModel::File { path, .. } = &model else {
+            panic!("72 bytes are over a limit of 71");
+        };
+        let path = path.clone();
+        assert!(path.is_file());
+        drop(model);
+        assert!(!path.exists());
+    }
+}

@@ -211,3 +211,52 @@ fn remembered(
     }
     verdict
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    fn report() -> ProbeReport {
+        ProbeReport {
+            engine: "onnxruntime".into(),
+            version: "1.32.0".into(),
+            precisions: vec![Precision::F32],
+        }
+    }
+
+    fn crash() -> ProbeError {
+        ProbeError::Failed {
+            how: "aborted (signal 6)".into(),
+            said: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_file_is_probed_once_unless_it_changes_or_the_machine_was_busy() {
+        let root = tempfile::tempdir().expect("a folder");
+        let library = root.path().join("library");
+        fs::write(&library, "one").expect("a file");
+        let probes = Cell::new(0);
+        let ask = |outcome: Result<ProbeReport, ProbeError>| {
+            remembered(Some(root.path()), "onnxruntime", &library, || {
+                probes.set(probes.get() + 1);
+                outcome
+            })
+        };
+        assert!(ask(Err(ProbeError::TimedOut(20))).is_err());
+        assert_eq!(ask(Ok(report())), Ok(report()));
+        assert_eq!(ask(Err(crash())), Ok(report()));
+        assert_eq!(probes.get(), 2);
+
+        fs::write(&library, "another").expect("a file");
+        let verdict = Err("aborted (signal 6)".to_owned());
+        assert_eq!(ask(Err(crash())), verdict);
+        assert_eq!(ask(Ok(report())), verdict);
+        assert_eq!(probes.get(), 3);
+
+        fs::write(root.path().join("probes.json"), "not JSON").expect("a file");
+        assert_eq!(ask(Ok(report())), Ok(report()));
+        assert_eq!(probes.get(), 4);
+    }
+}
