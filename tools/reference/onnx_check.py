@@ -59,7 +59,7 @@ def imported(subject: str, folder: Path, table: Table, arguments: argparse.Names
             print(f"{subject}: PyTorch's {exporter} exporter refuses: {str(error).strip().splitlines()[-1][:200]}")
     expected = to_double(model)(x.double()).numpy()
     for exporter, path in files.items():
-        run = functools.partial(slicewise_run, arguments.slicewise, path, folder, "native")
+        run = functools.partial(slicewise_run, arguments.slicewise, path, folder, arguments.engine)
         comparisons[exporter] = lambda run=run: relative_error(run(), expected)
     table.row(subject, comparisons)
 
@@ -97,6 +97,7 @@ def main() -> int:
     parser.add_argument("subjects", nargs="*", default=SUBJECTS, help="NAME or NAME@HxW (default: every family)")
     parser.add_argument("--direction", choices=["in", "out", "both"], default="both")
     parser.add_argument("--exporters", type=lambda text: text.split(","), default=EXPORTERS)
+    parser.add_argument("--engine", default="native", help="slicewise's engine for PyTorch's files")
     parser.add_argument("--slicewise", type=Path, default=DEFAULT_BINARY, help="the slicewise binary")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
