@@ -52,14 +52,15 @@ fn run(engine: &dyn Engine, case: &Case, threads: usize) -> Result<f32, String> 
         threads,
         batch: case.batch,
     };
-    let fixed = case
-        .graph
-        .with_task(case.task)
-        .and_then(|g| g.with_batch(case.batch));
+    run_graph(engine, &case.graph, &options)
+}
+
+fn run_graph(engine: &dyn Engine, graph: &Graph, options: &CompileOptions) -> Result<f32, String> {
+    let fixed = graph
+        .with_task(options.task)
+        .and_then(|g| g.with_batch(options.batch));
     let fixed = fixed.map_err(|e| e.to_string())?;
-    let mut session = engine
-        .compile(&case.graph, &options)
-        .map_err(|e| e.to_string())?;
+    let mut session = engine.compile(graph, options).map_err(|e| e.to_string())?;
     let mut worst = 0f32;
     for seed in [1, 2] {
         let inputs = inputs(&fixed, seed);
@@ -73,6 +74,36 @@ fn run(engine: &dyn Engine, case: &Case, threads: usize) -> Result<f32, String> 
         }
     }
     Ok(worst)
+}
+
+#[test]
+fn reduced_precisions_are_close_to_the_reference_and_bf16_is_not_f32() {
+    // bf16 keeps 8 bits of each factor; int8 rounds each output to one of 256 steps. Exactly f32
+    // would mean that the engine did not do as it was told.
+    let cases = [
+        (Precision::Bf16, cases::wide(), 1e-5..2e-2),
+        (Precision::Int8, cases::quantized(), -1.0..1e-2),
+    ];
+    for engine in common::engines_present() {
+        let name = engine.info().name;
+        for (precision, graph, errors) in &cases {
+            if !engine.precisions().contains(precision) {
+                println!("{name}: does not offer {precision}");
+                continue;
+            }
+            let options = CompileOptions {
+                precision: *precision,
+                threads: 2,
+                ..CompileOptions::default()
+            };
+            let error = run_graph(engine.as_ref(), graph, &options).expect(name);
+            println!("{name} {precision}: off by {error:.1e}");
+            assert!(
+                errors.contains(&error),
+                "{name} {precision}: off by {error:.1e}"
+            );
+        }
+    }
 }
 
 fn inputs(graph: &Graph, seed: u64) -> Vec<Tensor> {

@@ -774,3 +774,48 @@ fn networks(t: &mut Table) {
     })
     .batch = 2;
 }
+
+/// A quantized convolution as post-training quantization writes it: activations u8 with one scale,
+/// weights i8 with a scale per output channel, one step of quantization after the convolution.
+pub(crate) fn quantized() -> Graph {
+    let mut net = Net {
+        graph: Graph::new("quantized"),
+        named: 0,
+    };
+    let x = net.input(&[16, 12, 14]);
+    let x = through_u8(&mut net, x, 2.0 / 255.0, 128);
+    let values = random(&[24, 16, 3, 3], 5);
+    let values = values.as_f32().expect("f32").iter();
+    let values: Vec<i8> = values.map(|v| (v * 127.0) as i8).collect();
+    let weight = Tensor::new(&[24, 16, 3, 3], values).expect("the size fits");
+    let weight = net.constant(weight);
+    let scale = net.constant(Tensor::from_fn(&[24], |i| (1.0 + i as f32 / 24.0) / 1270.0));
+    let zero = net.constant(Tensor::new(&[24], vec![0i8; 24]).expect("the size fits"));
+    let weight = net.add(Op::Dequantize { axis: 0 }, &[weight, scale, zero]);
+    let bias = net.weight(&[24]);
+    let y = net.add(Op::Conv(Conv::new(2, 3).pad(1)), &[x, weight, bias]);
+    let y = net.add(Op::Activation(Activation::Relu), &[y]);
+    let y = through_u8(&mut net, y, 4.0 / 255.0, 0);
+    net.graph.set_outputs(vec![y]);
+    net.graph
+}
+
+fn through_u8(net: &mut Net, x: NodeId, scale: f32, zero: u8) -> NodeId {
+    let scale = net.constant(Tensor::scalar(scale));
+    let zero = net.constant(Tensor::new(&[], vec![zero]).expect("one value"));
+    let q = net.add(Op::Quantize { axis: 1 }, &[x, scale, zero]);
+    net.add(Op::Dequantize { axis: 1 }, &[q, scale, zero])
+}
+
+/// A convolution wide enough that sums of rounded products show.
+pub(crate) fn wide() -> Graph {
+    let mut net = Net {
+        graph: Graph::new("wide"),
+        named: 0,
+    };
+    let x = net.input(&[64, 16, 16]);
+    let weight = net.weight(&[64, 64, 3, 3]);
+    let y = net.add(Op::Conv(Conv::new(2, 3).pad(1)), &[x, weight]);
+    net.graph.set_outputs(vec![y]);
+    net.graph
+}
