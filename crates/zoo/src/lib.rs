@@ -8,8 +8,23 @@
 //! # Ok::<(), slicewise_zoo::ZooError>(())
 //! ```
 //!
+//! [`build_with_weights`] reads a safetensors file under the reference's state-dict names and builds
+//! the model that the file holds: its form, and its classes where the options leave them open.
+//! [`load_safetensors`] loads a file into a graph that is built already, and [`fill`] stands in
+//! where there is no file.
+//!
+//! ```no_run
+//! use slicewise_zoo::{Options, build_with_weights};
+//! let file = std::path::Path::new("resnet18.safetensors");
+//! let (graph, loaded) = build_with_weights("resnet18+fpn", &Options::default(), file)?;
+//! if loaded.encoder_only {
+//!     println!("a classifier's file: the decoder has the deterministic fill");
+//! }
+//! # Ok::<(), slicewise_zoo::ZooError>(())
+//! ```
+//!
 //! An encoder of a known family is a row in that family's table (`families/…`); a new family is
-//! one file and its line in [`families::ALL`].
+//! one file and its line in `families::ALL`.
 #![forbid(unsafe_code)]
 
 mod decoders;

@@ -16,6 +16,7 @@ const LISTED: usize = 20;
 type Wanted = Vec<(String, Vec<usize>)>;
 
 /// A file's tensors assigned to a model's parameters.
+#[derive(Default)]
 pub(super) struct Matching {
     /// The file's key for each parameter's.
     pub(super) sources: HashMap<String, String>,
@@ -44,14 +45,8 @@ impl Matching {
         // A file of an encoder that stands alone: its keys lack the prefix.
         let bare = encoder.filter(|_| is_bare(unwrapped.iter().map(|(_, name)| name)));
         let mut matching = Matching {
-            sources: HashMap::new(),
-            ignored: Vec::new(),
             encoder_only: bare.is_some() && names.iter().any(|n| n.starts_with("decoder.")),
-            missing: Vec::new(),
-            unexpected: Vec::new(),
-            misshaped: Vec::new(),
-            unreadable: Vec::new(),
-            ambiguous: Vec::new(),
+            ..Matching::default()
         };
         let head = bare.map_or_else(HashSet::new, |e| classifier_keys(e, tensors));
         // Second names last, so that they are dropped where the first is there.
