@@ -5,11 +5,15 @@ use std::process::ExitCode;
 use serde::Serialize;
 use slicewise_bench::machine::Machine;
 use slicewise_engines::{Availability, installed};
+use slicewise_kernels::{Isa, peak};
 
 use super::engines;
 use crate::output;
 
 /// Show what this machine has and what limits it: CPU, caches, memory, control groups, engines.
+///
+/// Measures for about a second what the CPU could do at best: multiply-adds in registers (GFLOP/s; a
+/// multiply-add counts two) and bytes moved to and from memory.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  slicewise doctor --json")]
 pub(crate) struct Args {
@@ -22,19 +26,69 @@ pub(crate) struct Args {
 struct Findings {
     slicewise: &'static str,
     machine: Machine,
+    peak: PeakFound,
     engines: Vec<Availability>,
 }
 
+/// What the CPU reached.
+#[derive(Serialize)]
+struct PeakFound {
+    isa: &'static str,
+    threads: usize,
+    gflops_one_thread: f64,
+    gflops: f64,
+    read_gb_s: f64,
+    triad_gb_s: f64,
+}
+
+impl PeakFound {
+    fn measure(machine: &Machine) -> anyhow::Result<PeakFound> {
+        let last = machine.caches.iter().map(|c| c.bytes).max();
+        let cache = usize::try_from(last.unwrap_or(0)).unwrap_or(usize::MAX);
+        let peak = peak::measure(Isa::from_env()?, machine.usable_threads, cache);
+        Ok(PeakFound {
+            isa: peak.isa,
+            threads: peak.threads,
+            gflops_one_thread: peak.gflops_one,
+            gflops: peak.gflops,
+            read_gb_s: peak.read_gb_s,
+            triad_gb_s: peak.triad_gb_s,
+        })
+    }
+
+    fn facts(&self) -> [(&'static str, String); 2] {
+        [
+            (
+                "multiply-adds",
+                format!(
+                    "{:.0} GFLOP/s f32 with {} ({:.0} on one thread, {} threads)",
+                    self.gflops, self.isa, self.gflops_one_thread, self.threads
+                ),
+            ),
+            (
+                "bandwidth",
+                format!(
+                    "{:.1} GB/s read, {:.1} GB/s triad",
+                    self.read_gb_s, self.triad_gb_s
+                ),
+            ),
+        ]
+    }
+}
+
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let machine = Machine::read();
     let findings = Findings {
         slicewise: env!("CARGO_PKG_VERSION"),
-        machine: Machine::read(),
+        peak: PeakFound::measure(&machine)?,
+        machine,
         engines: installed(),
     };
     if args.json {
         output::print_json(&findings)?;
     } else {
-        for (name, value) in facts(&findings.machine) {
+        let facts = facts(&findings.machine);
+        for (name, value) in facts.into_iter().chain(findings.peak.facts()) {
             output::print(format!("{name:<16} {value}\n"))?;
         }
         output::print(format!("\n{}", engines::table(findings.engines.iter())))?;

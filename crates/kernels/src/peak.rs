@@ -11,10 +11,12 @@ use crate::{Buffer, Context};
 /// Independent sums per thread: two units of latency 4 need 8, and 12 with two constants fit the 16
 /// registers of AVX2.
 const CHAINS: usize = 12;
-/// Repetitions; the best counts, because nothing makes a CPU faster than it is.
-const REPETITIONS: usize = 7;
-/// How long one repetition of the multiply-adds takes.
-const REPETITION: Duration = Duration::from_millis(20);
+/// How long each limit is tried to reach, over and over; the best time counts, because nothing makes a
+/// CPU faster than it is.
+const TRYING: Duration = Duration::from_millis(200);
+/// How long one repetition of the multiply-adds takes: less than a scheduler's time slice, so that on
+/// a busy machine some are left alone.
+const REPETITION: Duration = Duration::from_millis(2);
 /// Elements that a thread streams in one task.
 const BLOCK: usize = 64 * 1024;
 
@@ -36,7 +38,7 @@ pub struct Peak {
     pub triad_gb_s: f64,
 }
 
-/// Measures for about half a second. `cache_bytes` is the size of the last cache: the arrays that
+/// Measures for about a second. `cache_bytes` is the size of the last cache: the arrays that
 /// are streamed are four times as large, from 64 MiB to 1 GiB in total.
 pub fn measure(isa: Isa, threads: usize, cache_bytes: usize) -> Peak {
     let one = Context::new(isa, 1);
@@ -99,8 +101,9 @@ fn gflops(context: &Context) -> f64 {
     while time(steps) < REPETITION && steps < 1 << 40 {
         steps *= 2;
     }
-    let best = (0..REPETITIONS).map(|_| time(steps)).min();
-    let seconds = best.unwrap_or_default().as_secs_f64().max(1e-9);
+    let seconds = best(|| {
+        time(steps);
+    });
     let operations = 2 * CHAINS * context.isa().lanes() * steps * context.threads();
     operations as f64 / seconds / 1e9
 }
@@ -209,15 +212,21 @@ impl Memory {
     }
 }
 
-/// The best of several passes over so many bytes.
-fn rate(bytes: usize, mut pass: impl FnMut()) -> f64 {
-    let times = (0..REPETITIONS).map(|_| {
+/// The bytes per second, in 10⁹, of the best pass over so many.
+fn rate(bytes: usize, pass: impl FnMut()) -> f64 {
+    bytes as f64 / best(pass) / 1e9
+}
+
+/// The time of the fastest repetition, in seconds.
+fn best(mut work: impl FnMut()) -> f64 {
+    let end = Instant::now() + TRYING;
+    let mut best = Duration::MAX;
+    while best == Duration::MAX || Instant::now() < end {
         let begin = Instant::now();
-        pass();
-        begin.elapsed()
-    });
-    let seconds = times.min().unwrap_or_default().as_secs_f64().max(1e-9);
-    bytes as f64 / seconds / 1e9
+        work();
+        best = best.min(begin.elapsed());
+    }
+    best.as_secs_f64().max(1e-9)
 }
 
 #[cfg(test)]
