@@ -231,6 +231,16 @@ impl Convolution {
         self.sweep(context, x, batch, &target);
     }
 
+    /// The number of channel groups.
+    pub fn groups(&self) -> usize {
+        self.groups
+    }
+
+    /// Whether every result is made from the one place of the input above it.
+    pub fn is_pointwise(&self) -> bool {
+        self.geometry.is_pointwise()
+    }
+
     /// Runs as the matrix product of an upconvolution by `factor`.
     pub(crate) fn run_spread(
         &self,

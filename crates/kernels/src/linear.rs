@@ -3,9 +3,7 @@
 //! The tile's rows are rows of `x` (tokens), packed per task; its columns are output features, read
 //! from panels `[K, columns]` that are packed once for weights, per task for activations.
 
-use slicewise_graph::Activation;
-
-use crate::activation::row;
+use crate::conv::Epilogue;
 use crate::isa::{Simd, Task};
 use crate::shared::Shared;
 use crate::tile::{Start, Tile};
@@ -64,7 +62,7 @@ impl Linear {
         }
     }
 
-    /// `y [rows, out] = f(x [rows, inner] · weightᵀ + bias) + residual`.
+    /// `y [rows, out] = x [rows, inner] · weightᵀ + bias`, finished by `epilogue`.
     ///
     /// # Panics
     /// If a slice is not of that size.
@@ -73,13 +71,12 @@ impl Linear {
         context: &Context,
         x: &[f32],
         y: &mut [f32],
-        activation: Option<Activation>,
-        residual: Option<&[f32]>,
+        epilogue: Epilogue<'_>,
     ) {
         let rows = x.len() / self.inner;
         assert_eq!((x.len(), y.len()), (rows * self.inner, rows * self.out));
         assert!(
-            residual.is_none_or(|r| r.len() == y.len()),
+            epilogue.residual.is_none_or(|r| r.len() == y.len()),
             "the residual's size"
         );
         let width = COLUMNS * context.isa().lanes();
@@ -105,8 +102,7 @@ impl Linear {
                 scratch: scratch.floats(scratch_size(self.inner, context)),
                 y: &y,
                 at: first * self.out,
-                activation,
-                residual,
+                epilogue,
             });
         });
     }
@@ -186,8 +182,7 @@ impl MatMul {
                 scratch: scratch.floats(scratch_size(k, context)),
                 y: &y,
                 at: (pair * m + first) * n,
-                activation: None,
-                residual: None,
+                epilogue: Epilogue::default(),
             });
         });
     }
@@ -215,8 +210,7 @@ struct Product<'a> {
     y: &'a Shared<'a, f32>,
     /// Where the first row lies in the output.
     at: usize,
-    activation: Option<Activation>,
-    residual: Option<&'a [f32]>,
+    epilogue: Epilogue<'a>,
 }
 
 impl Task for Product<'_> {
@@ -236,7 +230,7 @@ impl Task for Product<'_> {
             self.panels.start * width,
             (self.panels.end * width).min(self.out),
         );
-        if begin >= end || (self.activation.is_none() && self.residual.is_none()) {
+        if begin >= end || self.epilogue == Epilogue::default() {
             return;
         }
         for r in 0..self.rows {
@@ -244,13 +238,7 @@ impl Task for Product<'_> {
             // SAFETY: this task alone writes these columns of these rows.
             unsafe {
                 let y = self.y.part(at, end - begin);
-                if let Some(f) = self.activation {
-                    row(s, f, y.as_ptr(), y.as_mut_ptr(), y.len());
-                }
-                if let Some(residual) = self.residual {
-                    let residual = residual[at..at + y.len()].as_ptr();
-                    crate::activation::add_row(s, y.as_mut_ptr(), residual, y.len());
-                }
+                self.epilogue.finish(s, y.as_mut_ptr(), at, y.len());
             }
         }
     }

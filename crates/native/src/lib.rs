@@ -1,1 +1,25 @@
-//! slicewise's own engine: a graph becomes a plan, the plan runs.
+//! slicewise's own engine: a graph becomes a plan once, and the plan runs.
+//!
+//! 1. [`compile`] walks the graph and makes *steps*: one kernel each, with its weights packed. An
+//!    activation or an addition after a convolution becomes part of it; resampling or a convolution
+//!    before an arg-max becomes a label head, which never writes the scores.
+//! 2. Every value that a step makes gets a place: a region of the arena (regions are shared by
+//!    values that are never needed at the same time), or one of the results.
+//! 3. [`Network::run`] runs the steps in order.
+//!
+//! All arithmetic is in `slicewise-kernels`; nothing here is unsafe.
+#![forbid(unsafe_code)]
+
+mod arena;
+mod build;
+mod error;
+mod fuse;
+mod kernel;
+mod network;
+mod values;
+
+pub use error::NativeError;
+pub use network::{Network, Options, StepInfo, compile};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,104 @@
+//! What becomes one step: the nodes after a producer that its kernel can finish on the way.
+
+use slicewise_graph::{Activation, Binary, Graph, NodeId, Op};
+
+/// Who uses what, and which nodes are already computed.
+pub(crate) struct Uses<'a> {
+    graph: &'a Graph,
+    users: Vec<Vec<NodeId>>,
+    outputs: Vec<bool>,
+    /// Whether a value is there for the step that is being built.
+    pub(crate) ready: Vec<bool>,
+}
+
+/// What follows a convolution or linear layer: `then(activation(sum) + residual)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Tail {
+    /// The node whose value the step makes.
+    pub(crate) end: NodeId,
+    pub(crate) activation: Option<Activation>,
+    pub(crate) residual: Option<NodeId>,
+    pub(crate) then: Option<Activation>,
+}
+
+impl<'a> Uses<'a> {
+    pub(crate) fn new(graph: &'a Graph) -> Self {
+        let n = graph.nodes().len();
+        let mut users = vec![Vec::new(); n];
+        let mut outputs = vec![false; n];
+        for (id, node) in graph.iter() {
+            for input in &node.inputs {
+                users[input.index()].push(id);
+            }
+        }
+        for output in graph.outputs() {
+            outputs[output.index()] = true;
+        }
+        Uses {
+            graph,
+            users,
+            outputs,
+            ready: vec![false; n],
+        }
+    }
+
+    /// The one node that uses `id`, if nothing else does.
+    fn only_user(&self, id: NodeId) -> Option<NodeId> {
+        match self.users[id.index()][..] {
+            [user] if !self.outputs[id.index()] => Some(user),
+            _ => None,
+        }
+    }
+
+    /// The activation that alone uses `id`.
+    pub(crate) fn activation(&self, id: NodeId) -> Option<(NodeId, Activation)> {
+        let user = self.only_user(id)?;
+        match self.graph.node(user).op {
+            Op::Activation(f) => Some((user, f)),
+            _ => None,
+        }
+    }
+
+    /// The addition that alone uses `id`, and the other operand, if that is ready and of the same
+    /// shape.
+    fn addition(&self, id: NodeId) -> Option<(NodeId, NodeId)> {
+        let user = self.only_user(id)?;
+        let node = self.graph.node(user);
+        let other = match (&node.op, &node.inputs[..]) {
+            (Op::Binary(Binary::Add), &[a, b]) if a == id => b,
+            (Op::Binary(Binary::Add), &[a, _]) => a,
+            _ => return None,
+        };
+        let same = self.graph.node(other).shape == self.graph.node(id).shape;
+        (same && self.ready[other.index()]).then_some((user, other))
+    }
+
+    /// The arg-max over channels that alone uses `id`.
+    pub(crate) fn arg_max(&self, id: NodeId) -> Option<NodeId> {
+        let user = self.only_user(id)?;
+        matches!(self.graph.node(user).op, Op::ArgMax { axis: 1, .. }).then_some(user)
+    }
+
+    /// What the step that begins at `id` can take with it.
+    pub(crate) fn tail(&self, id: NodeId) -> Tail {
+        let mut tail = Tail {
+            end: id,
+            activation: None,
+            residual: None,
+            then: None,
+        };
+        if let Some((user, f)) = self.activation(tail.end) {
+            tail.activation = Some(f);
+            tail.end = user;
+        }
+        if let Some((user, other)) = self.addition(tail.end) {
+            tail.residual = Some(other);
+            tail.end = user;
+            if let Some((user, f)) = self.activation(tail.end) {
+                tail.then = Some(f);
+                tail.end = user;
+            }
+        }
+        tail
+    }
+}

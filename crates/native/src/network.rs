@@ -1,0 +1,478 @@
+//! A compiled network: its steps, its memory, and running them.
+
+use std::time::Instant;
+
+use slicewise_graph::{DType, Graph, NodeId, Op, Shape, Tensor, TensorData};
+use slicewise_kernels::{Buffer, Context, Isa};
+
+use crate::NativeError;
+use crate::arena::{self, Storage};
+use crate::build::{self, Step, bytes};
+use crate::values::{View, ViewMut, zeros};
+
+/// What a network is compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Threads that work on one run; 0 counts as 1.
+    pub threads: usize,
+}
+
+impl Default for Options {
+    /// Every CPU that this process may use.
+    fn default() -> Self {
+        Options {
+            threads: std::thread::available_parallelism().map_or(1, |n| n.get()),
+        }
+    }
+}
+
+/// What one step of a network is, for profiles.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepInfo {
+    /// The node that it begins with.
+    pub name: String,
+    /// The operators that it computes, joined by `+`.
+    pub op: String,
+    /// The kernel chosen.
+    pub kernel: &'static str,
+    /// Type and shape of what it makes.
+    pub output: String,
+    /// Multiply-accumulates.
+    pub macs: u64,
+    /// Time of the last profiled run.
+    pub ms: Option<f64>,
+}
+
+/// Where a value lies.
+#[derive(Clone, Debug)]
+enum Place {
+    /// Nowhere: it is a weight that was packed, or part of a step.
+    None,
+    Input(usize),
+    Constant(Tensor),
+    /// Bytes of the arena.
+    Arena(std::ops::Range<usize>),
+    Output(usize),
+}
+
+/// A step with its memory.
+#[derive(Debug)]
+struct Planned {
+    step: Step,
+    inputs: Vec<(Place, DType)>,
+    output: (Place, DType),
+    /// The input that the output overwrites.
+    in_place: Option<usize>,
+}
+
+struct InputSpec {
+    name: String,
+    shape: Vec<usize>,
+    dtype: DType,
+}
+
+struct OutputSpec {
+    shape: Vec<usize>,
+    dtype: DType,
+    /// Where it is copied from, if no step writes it.
+    copy: Option<Place>,
+}
+
+/// A graph ready to run.
+pub struct Network {
+    context: Context,
+    inputs: Vec<InputSpec>,
+    outputs: Vec<OutputSpec>,
+    steps: Vec<Planned>,
+    arena: Buffer,
+    results: Vec<Tensor>,
+    times: Vec<Option<f64>>,
+    infos: Vec<StepInfo>,
+}
+
+/// Makes `graph` ready to run. Its batch must be fixed and its weights loaded; folding constants and
+/// batch normalisation beforehand makes it faster, not different.
+///
+/// # Errors
+/// If a weight is missing, an operator is used in a way that no kernel computes, or
+/// `SLICEWISE_ISA` names an instruction set that this CPU does not have.
+pub fn compile(graph: &Graph, options: &Options) -> Result<Network, NativeError> {
+    let context = Context::new(Isa::from_env()?, options.threads.max(1));
+    compile_with(graph, context)
+}
+
+/// The same with given instruction set and threads.
+pub(crate) fn compile_with(graph: &Graph, context: Context) -> Result<Network, NativeError> {
+    let steps = build::steps(graph, &context)?;
+    let planner = Planner::new(graph)?;
+    planner.plan(steps, context)
+}
+
+/// Assigns memory.
+struct Planner<'a> {
+    graph: &'a Graph,
+    sizes: Vec<Vec<usize>>,
+    /// The node whose memory each node's value is: another's for a reshape.
+    root: Vec<NodeId>,
+}
+
+impl<'a> Planner<'a> {
+    fn new(graph: &'a Graph) -> Result<Self, NativeError> {
+        let mut sizes = Vec::with_capacity(graph.nodes().len());
+        let mut root = Vec::with_capacity(graph.nodes().len());
+        for (id, node) in graph.iter() {
+            // An open batch that matters was found when steps were built.
+            sizes.push(node.shape.with_batch(1).sizes().unwrap_or_default());
+            root.push(match (&node.op, node.inputs.first()) {
+                (Op::Reshape { .. }, Some(input)) => root[input.index()],
+                _ => id,
+            });
+        }
+        Ok(Planner { graph, sizes, root })
+    }
+
+    fn bytes(&self, id: NodeId) -> usize {
+        bytes(&self.sizes[id.index()], self.graph.node(id).dtype)
+    }
+
+    fn plan(&self, steps: Vec<Step>, context: Context) -> Result<Network, NativeError> {
+        let mut places = vec![Place::None; self.graph.nodes().len()];
+        for (i, id) in self.graph.inputs().into_iter().enumerate() {
+            places[id.index()] = Place::Input(i);
+        }
+        for (id, node) in self.graph.iter() {
+            if let Op::Parameter(p) = &node.op
+                && let Some(tensor) = &p.data
+                && self.is_operand(id, &steps)
+            {
+                places[id.index()] = Place::Constant(tensor.clone());
+            }
+        }
+        let made: Vec<NodeId> = steps.iter().map(|s| s.output).collect();
+        for (i, id) in self.graph.outputs().iter().enumerate() {
+            let root = self.root[id.index()];
+            if made.contains(&root) && matches!(places[root.index()], Place::None) {
+                places[root.index()] = Place::Output(i);
+            }
+        }
+        let (in_place, arena) = self.place(&steps, &mut places);
+        let outputs = self.outputs(&places)?;
+        let infos = steps.iter().map(|s| self.info(s)).collect();
+        let place = |id: &NodeId| {
+            let root = self.root[id.index()];
+            (places[root.index()].clone(), self.graph.node(*id).dtype)
+        };
+        let steps: Vec<Planned> = (steps.into_iter().zip(in_place))
+            .map(|(step, in_place)| Planned {
+                inputs: step.inputs.iter().map(place).collect(),
+                output: place(&step.output),
+                in_place,
+                step,
+            })
+            .collect();
+        let inputs = self.graph.inputs().into_iter().map(|id| {
+            let node = self.graph.node(id);
+            InputSpec {
+                name: node.name.clone(),
+                shape: self.sizes[id.index()].clone(),
+                dtype: node.dtype,
+            }
+        });
+        Ok(Network {
+            context,
+            inputs: inputs.collect(),
+            times: vec![None; steps.len()],
+            results: outputs
+                .iter()
+                .map(OutputSpec::empty)
+                .collect::<Result<_, _>>()?,
+            outputs,
+            steps,
+            arena: Buffer::new(arena),
+            infos,
+        })
+    }
+
+    /// Whether a parameter is read at run time: by a step, or as an output.
+    fn is_operand(&self, id: NodeId, steps: &[Step]) -> bool {
+        let is = |other: &NodeId| self.root[other.index()] == id;
+        self.graph.outputs().iter().any(is) || steps.iter().any(|s| s.inputs.iter().any(is))
+    }
+
+    /// Places what steps make in the arena. Returns which input each step overwrites, and the
+    /// arena's size.
+    fn place(&self, steps: &[Step], places: &mut [Place]) -> (Vec<Option<usize>>, usize) {
+        let mut last_use = vec![0; places.len()];
+        for (at, step) in steps.iter().enumerate() {
+            for input in &step.inputs {
+                last_use[self.root[input.index()].index()] = at;
+            }
+        }
+        for output in self.graph.outputs() {
+            last_use[self.root[output.index()].index()] = steps.len();
+        }
+        let mut storages: Vec<Storage> = Vec::new();
+        let mut storage_of: Vec<Option<usize>> = vec![None; places.len()];
+        let mut in_place = vec![None; steps.len()];
+        for (at, step) in steps.iter().enumerate() {
+            let output = step.output.index();
+            if !matches!(places[output], Place::None) {
+                continue;
+            }
+            let size = self.bytes(step.output);
+            let storage = |i: usize| storage_of[self.root[step.inputs[i].index()].index()];
+            let reusable = (0..step.inputs.len()).find(|&i| {
+                let root = self.root[step.inputs[i].index()];
+                let alone = (0..step.inputs.len()).all(|j| j == i || storage(j) != storage(i));
+                step.kernel.in_place(i)
+                    && alone
+                    && storage(i).is_some()
+                    && last_use[root.index()] == at
+                    && self.bytes(root) == size
+            });
+            if let Some(i) = reusable
+                && let Some(s) = storage(i)
+            {
+                storages[s].last = last_use[output].max(at);
+                storage_of[output] = Some(s);
+                in_place[at] = Some(i);
+            } else {
+                storage_of[output] = Some(storages.len());
+                storages.push(Storage {
+                    bytes: size,
+                    first: at,
+                    last: last_use[output].max(at),
+                    offset: 0,
+                });
+            }
+        }
+        let size = arena::place(&mut storages);
+        for (place, storage) in places.iter_mut().zip(storage_of) {
+            if let Some(s) = storage {
+                let s = &storages[s];
+                *place = Place::Arena(s.offset..s.offset + s.bytes);
+            }
+        }
+        (in_place, size)
+    }
+
+    fn outputs(&self, places: &[Place]) -> Result<Vec<OutputSpec>, NativeError> {
+        let ids = self.graph.outputs().iter().enumerate();
+        ids.map(|(i, id)| {
+            let node = self.graph.node(*id);
+            let place = &places[self.root[id.index()].index()];
+            let copy = match place {
+                Place::Output(j) if *j == i => None,
+                Place::None => return Err(NativeError::Plan(node.name.clone())),
+                other => Some(other.clone()),
+            };
+            Ok(OutputSpec {
+                shape: self.sizes[id.index()].clone(),
+                dtype: node.dtype,
+                copy,
+            })
+        })
+        .collect()
+    }
+
+    fn info(&self, step: &Step) -> StepInfo {
+        let node = self.graph.node(step.output);
+        StepInfo {
+            name: step.name.clone(),
+            op: step.op.clone(),
+            kernel: step.kernel.describe(),
+            output: format!("{} {}", node.dtype, node.shape),
+            macs: step.macs,
+            ms: None,
+        }
+    }
+}
+
+impl OutputSpec {
+    fn empty(&self) -> Result<Tensor, NativeError> {
+        let elements = self.shape.iter().product();
+        Ok(Tensor::new(&self.shape, zeros(self.dtype, elements))?)
+    }
+}
+
+impl Network {
+    /// Runs the network once. `inputs` are in the order of the graph's inputs; the results are in
+    /// the order of its outputs and are overwritten by the next run.
+    ///
+    /// # Errors
+    /// If an input has another shape or type than the graph says.
+    pub fn run(&mut self, inputs: &[Tensor]) -> Result<&[Tensor], NativeError> {
+        self.run_steps(inputs, false)?;
+        Ok(&self.results)
+    }
+
+    /// The same, with the time of every step kept for [`Network::steps`].
+    ///
+    /// # Errors
+    /// As [`Network::run`].
+    pub fn run_profiled(&mut self, inputs: &[Tensor]) -> Result<&[Tensor], NativeError> {
+        self.run_steps(inputs, true)?;
+        Ok(&self.results)
+    }
+
+    /// The steps in order.
+    pub fn steps(&self) -> Vec<StepInfo> {
+        let with_time = |(info, ms): (&StepInfo, &Option<f64>)| StepInfo {
+            ms: *ms,
+            ..info.clone()
+        };
+        self.infos.iter().zip(&self.times).map(with_time).collect()
+    }
+
+    /// Bytes of memory for the values between inputs and outputs.
+    pub fn arena_bytes(&self) -> usize {
+        self.arena.len()
+    }
+
+    /// The instruction set that it computes with: `scalar`, `avx2` or `avx512`.
+    pub fn isa(&self) -> &'static str {
+        self.context.isa().name()
+    }
+
+    /// The threads that share a run.
+    pub fn threads(&self) -> usize {
+        self.context.threads()
+    }
+
+    fn check(&self, inputs: &[Tensor]) -> Result<(), NativeError> {
+        if inputs.len() != self.inputs.len() {
+            return Err(NativeError::InputCount {
+                want: self.inputs.len(),
+                got: inputs.len(),
+            });
+        }
+        for (spec, input) in self.inputs.iter().zip(inputs) {
+            if input.shape() != spec.shape || input.dtype() != spec.dtype {
+                return Err(NativeError::Input {
+                    name: spec.name.clone(),
+                    want: format!("{} {}", spec.dtype, Shape::new(&spec.shape)),
+                    got: format!("{} {}", input.dtype(), Shape::new(input.shape())),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn run_steps(&mut self, inputs: &[Tensor], timed: bool) -> Result<(), NativeError> {
+        self.check(inputs)?;
+        // Results are written where the last run's were, unless the caller has kept those.
+        let mut results: Vec<TensorData> =
+            self.results.drain(..).map(|t| t.data().clone()).collect();
+        let done = self.run_all(inputs, &mut results, timed);
+        let outputs = self.outputs.iter().zip(results);
+        self.results = outputs
+            .map(|(spec, data)| Tensor::new(&spec.shape, data))
+            .collect::<Result<_, _>>()?;
+        done
+    }
+
+    fn run_all(
+        &mut self,
+        inputs: &[Tensor],
+        results: &mut [TensorData],
+        timed: bool,
+    ) -> Result<(), NativeError> {
+        for (planned, time) in self.steps.iter().zip(&mut self.times) {
+            let start = timed.then(Instant::now);
+            let arena = self.arena.bytes_mut();
+            run_step(&self.context, planned, inputs, results, arena)
+                .ok_or_else(|| NativeError::Plan(planned.step.name.clone()))?;
+            *time = start.map(|s| s.elapsed().as_secs_f64() * 1e3);
+        }
+        for (i, spec) in self.outputs.iter().enumerate() {
+            let Some(place) = &spec.copy else { continue };
+            let mut own = std::mem::replace(&mut results[i], zeros(spec.dtype, 0));
+            let arena = self.arena.bytes();
+            let from = view(place, spec.dtype, inputs, results, (arena, 0, &[]));
+            let copied = from.is_some_and(|from| ViewMut::of_data(&mut own).copy_from(from));
+            results[i] = own;
+            if !copied {
+                return Err(NativeError::Plan(format!("output {i}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Runs one step. `None` if its operands are not what it was planned for.
+fn run_step(
+    context: &Context,
+    planned: &Planned,
+    inputs: &[Tensor],
+    results: &mut [TensorData],
+    arena: &mut [u8],
+) -> Option<()> {
+    let (place, dtype) = &planned.output;
+    match place {
+        Place::Arena(range) => {
+            // Everything that this step reads lies before or after what it writes.
+            let (before, rest) = arena.split_at_mut(range.start);
+            let (own, after) = rest.split_at_mut(range.len());
+            let rest = (&*before, range.end, &*after);
+            let operands = operands(planned, inputs, results, rest)?;
+            planned
+                .step
+                .kernel
+                .run(context, &operands, ViewMut::of_bytes(own, *dtype))
+        }
+        Place::Output(i) => {
+            let mut own = std::mem::replace(&mut results[*i], zeros(*dtype, 0));
+            let done = operands(planned, inputs, results, (arena, 0, &[])).and_then(|operands| {
+                let y = ViewMut::of_data(&mut own);
+                planned.step.kernel.run(context, &operands, y)
+            });
+            results[*i] = own;
+            done
+        }
+        Place::None | Place::Input(_) | Place::Constant(_) => None,
+    }
+}
+
+/// Memory of the arena that may be read: what lies before the region written, and from an offset on
+/// what lies after it.
+type Readable<'a> = (&'a [u8], usize, &'a [u8]);
+
+fn operands<'a>(
+    planned: &'a Planned,
+    inputs: &'a [Tensor],
+    results: &'a [TensorData],
+    arena: Readable<'a>,
+) -> Option<Vec<Option<View<'a>>>> {
+    let places = planned.inputs.iter().enumerate();
+    places
+        .map(|(i, (place, dtype))| match planned.in_place {
+            Some(own) if own == i => Some(None),
+            _ => view(place, *dtype, inputs, results, arena).map(Some),
+        })
+        .collect()
+}
+
+fn view<'a>(
+    place: &'a Place,
+    dtype: DType,
+    inputs: &'a [Tensor],
+    results: &'a [TensorData],
+    (before, offset, after): Readable<'a>,
+) -> Option<View<'a>> {
+    match place {
+        Place::None => None,
+        Place::Input(i) => Some(View::of_data(inputs.get(*i)?.data())),
+        Place::Constant(tensor) => Some(View::of_data(tensor.data())),
+        Place::Output(i) => Some(View::of_data(results.get(*i)?)),
+        Place::Arena(range) => {
+            let bytes = match range.end <= before.len() {
+                true => &before[range.clone()],
+                false => {
+                    let start = range.start.checked_sub(offset)?;
+                    after.get(start..start + range.len())?
+                }
+            };
+            Some(View::of_bytes(bytes, dtype))
+        }
+    }
+}

@@ -1,0 +1,103 @@
+use slicewise_graph::*;
+
+use super::{Maker, noise};
+use crate::{NativeError, Options, compile};
+
+fn small() -> (Graph, Vec<Tensor>) {
+    let mut m = Maker::new();
+    let x = m.input(&[1, 2, 3]);
+    let a = m.add(Op::Activation(Activation::Tanh), &[x]);
+    let y = m.add(Op::Binary(Binary::Add), &[a, x]);
+    m.graph.set_outputs(vec![y]);
+    (m.graph, m.inputs)
+}
+
+#[test]
+fn an_input_that_does_not_fit_is_an_error_that_says_what_does() {
+    let (graph, inputs) = small();
+    let mut network = compile(&graph, &Options { threads: 1 }).unwrap();
+    let message = |r: Result<&[Tensor], NativeError>| r.unwrap_err().to_string();
+    assert_eq!(message(network.run(&[])), "takes 1 inputs, got 0");
+    assert_eq!(
+        message(network.run(&[noise(1, &[1, 3, 3])])),
+        "input 'x0' must be f32 [1, 2, 3], got f32 [1, 3, 3]"
+    );
+    let bytes = Tensor::new(&[1, 2, 3], vec![0u8; 6]).unwrap();
+    assert_eq!(
+        message(network.run(&[bytes])),
+        "input 'x0' must be f32 [1, 2, 3], got u8 [1, 2, 3]"
+    );
+    assert!(network.run(&inputs).is_ok());
+}
+
+#[test]
+fn results_that_the_caller_keeps_are_not_overwritten() {
+    let (graph, inputs) = small();
+    let mut network = compile(&graph, &Options { threads: 1 }).unwrap();
+    let first = network.run(&inputs).unwrap()[0].clone();
+    let copy: Vec<f32> = first.as_f32().unwrap().to_vec();
+    network.run(&[noise(9, &[1, 2, 3])]).unwrap();
+    assert_eq!(first.as_f32().unwrap(), copy);
+}
+
+#[test]
+fn a_run_writes_where_the_last_one_did() {
+    let (graph, inputs) = small();
+    let mut network = compile(&graph, &Options { threads: 1 }).unwrap();
+    let at = |t: &[Tensor]| t[0].as_f32().unwrap().as_ptr();
+    let first = at(network.run(&inputs).unwrap());
+    assert_eq!(first, at(network.run(&inputs).unwrap()));
+}
+
+#[test]
+fn what_cannot_be_compiled_is_named() {
+    let mut m = Maker::new();
+    let (x, w) = (m.input(&[1, 2, 8, 8]), m.input(&[3, 2, 1, 1]));
+    let y = m.add(Op::Conv(Conv::new(2, 1)), &[x, w]);
+    m.graph.set_outputs(vec![y]);
+    let error = compile(&m.graph, &Options { threads: 1 })
+        .err()
+        .map(|e| e.to_string());
+    let want = "Conv 'node': takes 'x1' as a weight, which is computed at run time";
+    assert_eq!(error.as_deref(), Some(want));
+
+    let mut graph = Graph::new("empty");
+    let x = graph
+        .input("x", Shape::new(&[1, 2, 8, 8]), DType::F32)
+        .unwrap();
+    let w = graph
+        .parameter("conv.weight", &[3, 2, 1, 1], Role::Trainable)
+        .unwrap();
+    let y = graph
+        .add("conv", Op::Conv(Conv::new(2, 1)), &[x, w])
+        .unwrap();
+    graph.set_outputs(vec![y]);
+    let error = compile(&graph, &Options { threads: 1 })
+        .err()
+        .map(|e| e.to_string());
+    assert!(error.is_some_and(|e| e.contains("'conv.weight' has no data")));
+}
+
+#[test]
+fn a_network_can_move_to_another_thread() {
+    fn sendable<T: Send>(_: &T) {}
+    let (graph, inputs) = small();
+    let mut network = compile(&graph, &Options { threads: 2 }).unwrap();
+    sendable(&network);
+    std::thread::spawn(move || network.run(&inputs).map(|_| ()))
+        .join()
+        .unwrap()
+        .unwrap();
+}
+
+#[test]
+fn a_profile_names_every_step_and_its_time() {
+    let (graph, inputs) = small();
+    let mut network = compile(&graph, &Options { threads: 1 }).unwrap();
+    assert!(network.steps().iter().all(|s| s.ms.is_none()));
+    network.run_profiled(&inputs).unwrap();
+    let steps = network.steps();
+    let ops: Vec<&str> = steps.iter().map(|s| s.op.as_str()).collect();
+    assert_eq!(ops, ["Tanh", "Add"]);
+    assert!(steps.iter().all(|s| s.ms.is_some()));
+}
