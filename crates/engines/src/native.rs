@@ -1,7 +1,9 @@
 //! slicewise's own engine, always there.
 
-use slicewise_graph::Graph;
+use slicewise_graph::{Graph, Tensor};
+use slicewise_native::{Network, Options};
 
+use crate::buffers::{Spec, check_inputs};
 use crate::{CompileOptions, Engine, EngineError, EngineInfo, Precision, Session, prepare};
 
 pub(crate) const NAME: &str = "native";
@@ -23,6 +25,13 @@ impl Native {
     }
 }
 
+fn failed(error: impl std::fmt::Display) -> EngineError {
+    EngineError::Failed {
+        engine: NAME,
+        message: error.to_string(),
+    }
+}
+
 impl Engine for Native {
     fn info(&self) -> &EngineInfo {
         &self.info
@@ -38,10 +47,34 @@ impl Engine for Native {
         options: &CompileOptions,
     ) -> Result<Box<dyn Session>, EngineError> {
         crate::check_precision(NAME, self.precisions(), graph, options.precision)?;
-        prepare(graph, options)?;
-        Err(EngineError::Failed {
-            engine: NAME,
-            message: "its crate has no network to compile to yet".into(),
-        })
+        let graph = prepare(graph, options)?;
+        let threads = options.threads.max(1);
+        let network = slicewise_native::compile(&graph, &Options { threads }).map_err(failed)?;
+        Ok(Box::new(NativeSession {
+            inputs: Spec::inputs(&graph),
+            network,
+            threads,
+        }))
+    }
+}
+
+struct NativeSession {
+    inputs: Vec<Spec>,
+    network: Network,
+    threads: usize,
+}
+
+impl Session for NativeSession {
+    fn run(&mut self, inputs: &[Tensor]) -> Result<&[Tensor], EngineError> {
+        check_inputs(NAME, &self.inputs, inputs)?;
+        self.network.run(inputs).map_err(failed)
+    }
+
+    fn settings(&self) -> Vec<(String, String)> {
+        let isa = self.network.isa().to_string();
+        vec![
+            ("threads".into(), self.threads.to_string()),
+            ("isa".into(), isa),
+        ]
     }
 }
