@@ -105,24 +105,23 @@ pub fn run<L: Laboratory>(
     stop: &dyn Fn() -> bool,
     observe: &mut dyn FnMut(Event, &Record),
 ) {
-    let end = clock.now() + limits.time;
     let mut waiting: Vec<usize> = (0..record.arms.len())
         .filter(|&i| record.arms[i].status == Status::NotRun)
         .collect();
     waiting.reverse();
-    let least_share = limits.time / (2 * waiting.len().max(1) as u32);
+    let mut campaign = Campaign {
+        record,
+        lab,
+        protocol,
+        limits,
+        clock,
+        stop,
+        observe,
+        begin: clock.now(),
+        arms: waiting.len(),
+        in_rounds: Duration::ZERO,
+    };
     while !waiting.is_empty() && !stop() {
-        let mut campaign = Campaign {
-            record,
-            lab,
-            protocol,
-            limits,
-            clock,
-            stop,
-            observe,
-            end,
-            least_share,
-        };
         let group = campaign.gather(&mut waiting);
         campaign.measure(&group, waiting.len());
     }
@@ -138,16 +137,25 @@ struct Campaign<'a, L: Laboratory> {
     clock: &'a dyn Clock,
     stop: &'a dyn Fn() -> bool,
     observe: &'a mut dyn FnMut(Event, &Record),
-    end: Duration,
-    /// The time that an arm has for its rounds, whatever was spent before.
-    least_share: Duration,
+    /// When the campaign began.
+    begin: Duration,
+    /// How many arms there are to measure.
+    arms: usize,
+    /// The time that was spent in rounds, as opposed to trials and loading.
+    in_rounds: Duration,
 }
 
 impl<L: Laboratory> Campaign<'_, L> {
-    /// The time that each of `arms` has, if nothing but they comes until the end.
-    fn share(&self, arms: usize) -> Duration {
-        let left = self.end.saturating_sub(self.clock.now());
-        (left / (arms.max(1) as u32)).max(self.least_share)
+    /// The time that an arm has for its rounds: what is left, less what trying and loading those
+    /// that wait will take if they are like those before, shared by the arms in the group and those
+    /// that wait. At least half of what it would be if trying and loading took no time.
+    fn share(&self, in_group: usize, waiting: usize) -> Duration {
+        let spent = self.clock.now().saturating_sub(self.begin);
+        let prepared = self.arms.saturating_sub(waiting).max(1) as u32;
+        let preparing = spent.saturating_sub(self.in_rounds) / prepared * waiting as u32;
+        let left = self.limits.time.saturating_sub(spent + preparing);
+        let least = self.limits.time / (2 * self.arms.max(1) as u32);
+        (left / (in_group + waiting).max(1) as u32).max(least)
     }
 
     fn tell(&mut self, event: Event) {
@@ -172,7 +180,7 @@ impl<L: Laboratory> Campaign<'_, L> {
                 break;
             }
             let tried = self.record.arms[i].peak_rss_bytes.is_some();
-            if self.limits.trials && !tried && !self.try_arm(i, waiting.len() + group.len()) {
+            if self.limits.trials && !tried && !self.try_arm(i, group.len(), waiting.len()) {
                 if !(self.stop)() {
                     waiting.pop();
                 }
@@ -190,10 +198,10 @@ impl<L: Laboratory> Campaign<'_, L> {
         group
     }
 
-    /// Whether the arm is worth loading here: it ran, and faster than `1 / arms_left` of the time.
-    fn try_arm(&mut self, i: usize, arms_left: usize) -> bool {
+    /// Whether the arm is worth loading here: it ran, and in less than its share of the time.
+    fn try_arm(&mut self, i: usize, in_group: usize, waiting: usize) -> bool {
         self.tell(Event::Trying(i));
-        let share = self.share(arms_left);
+        let share = self.share(in_group, waiting);
         let trial = match self.lab.trial(&self.record.arms[i], self.limits.patience) {
             Ok(trial) => trial,
             Err(TrialError::Unavailable(reason)) => {
@@ -228,7 +236,6 @@ impl<L: Laboratory> Campaign<'_, L> {
     fn measure(&mut self, group: &[usize], waiting: usize) {
         let mut loaded = Vec::new();
         let mut members = Vec::new();
-        let arms = group.len() + waiting;
         for &i in group {
             if (self.stop)() {
                 return;
@@ -245,7 +252,8 @@ impl<L: Laboratory> Campaign<'_, L> {
                 Err(reason) => self.fail(i, reason),
             }
         }
-        let budget = self.share(arms) * (group.len() as u32);
+        let budget = self.share(group.len(), waiting) * (group.len() as u32);
+        let begin = self.clock.now();
         let (record, observe) = (&mut *self.record, &mut *self.observe);
         let mut step = |s: Step<'_>| {
             let i = members[s.arm];
@@ -261,6 +269,7 @@ impl<L: Laboratory> Campaign<'_, L> {
             self.stop,
             &mut step,
         );
+        self.in_rounds += self.clock.now().saturating_sub(begin);
         for i in members {
             self.tell(Event::Done(i));
         }
@@ -442,6 +451,23 @@ mod tests {
             let s = arm.statistics.unwrap();
             assert!(s.visits > 5, "{}: {s:?}", arm.model);
         }
+    }
+
+    #[test]
+    fn early_and_late_groups_have_the_same_time() {
+        let mut r = record(&["10"; 8]);
+        let mut lab = lab(|arm| {
+            let trial = works(arm)?;
+            Ok(Trial {
+                load_ms: 3_000.0,
+                ..trial
+            })
+        });
+        go(&mut r, &mut lab, &LIMITS, usize::MAX);
+        let visits: Vec<_> = r.arms.iter().map(|a| a.visits.len()).collect();
+        let (least, most) = (visits.iter().min().unwrap(), visits.iter().max().unwrap());
+        assert!(*least >= 8 && 2 * most <= 3 * least, "{visits:?}");
+        assert!(lab.clock.now() <= LIMITS.time, "{:?}", lab.clock.now());
     }
 
     #[test]
