@@ -1,6 +1,7 @@
 """What the acceptance checks share: running the slicewise binary, measuring errors, printing the table."""
 
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -27,13 +28,13 @@ def slicewise(binary: Path, *arguments) -> None:
         raise Failure(f"exit {result.returncode}: {lines[-1]}")
 
 
-def slicewise_run(binary: Path, model, folder: Path, engine: str, *options) -> np.ndarray:
-    """The logits slicewise computes for `folder/x.npy`."""
-    output = folder / f"y_{engine}.npy"
-    output.unlink(missing_ok=True)
-    arguments = ("--input", folder / "x.npy", "--output", output, "--engine", engine, "--task", "logits")
-    slicewise(binary, "run", model, *arguments, *options)
-    return np.load(output)
+def slicewise_run(binary: Path, model, x: Path, engine: str, *options) -> np.ndarray:
+    """The logits slicewise computes for the input in an .npy file."""
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "y.npy"
+        arguments = ("--input", x, "--output", output, "--engine", engine, "--task", "logits")
+        slicewise(binary, "run", model, *arguments, *options)
+        return np.load(output)
 
 
 def relative_error(output: np.ndarray, expected: np.ndarray) -> float:

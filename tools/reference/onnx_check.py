@@ -23,7 +23,7 @@ import models
 from checks import DEFAULT_BINARY, Table, relative_error, slicewise, slicewise_run
 from fill import fill_input
 from golden import to_double
-from torch_onnx import CLASSES, EXPORTERS, SUBJECTS, export, filled_model, name_and_size
+from torch_onnx import CLASSES, EXPORTERS, SUBJECTS, filled_model, name_and_size, write
 
 BATCHES = {"fixed": 1, "dynamic": 2}
 RUNTIMES = ["onnxruntime", "openvino"]
@@ -45,23 +45,19 @@ def run_openvino(path: Path, x: np.ndarray, threads: int) -> np.ndarray:
 
 def imported(subject: str, folder: Path, table: Table, arguments: argparse.Namespace) -> None:
     """Adds a subject's row to the table of PyTorch's files run by slicewise."""
-    name, size = name_and_size(subject)
-    model, x = filled_model(name), fill_input(models.input_shape(name, size))
-    np.save(folder / "x.npy", x.numpy())
-    comparisons, files = {}, {}
-    for exporter in arguments.exporters:
-        path = folder / exporter / "model.onnx"
-        path.parent.mkdir()
-        try:
-            export(model, x, exporter, path)
-            files[exporter] = path
-        except Exception as error:  # whatever an exporter raises is its own refusal
-            print(f"{subject}: PyTorch's {exporter} exporter refuses: {str(error).strip().splitlines()[-1][:200]}")
-    expected = to_double(model)(x.double()).numpy()
-    for exporter, path in files.items():
-        run = functools.partial(slicewise_run, arguments.slicewise, path, folder, arguments.engine)
-        comparisons[exporter] = lambda run=run: relative_error(run(), expected)
-    table.row(subject, comparisons)
+    if arguments.exports:
+        folder = arguments.exports
+    else:
+        for exporter, reason in write(subject, arguments.exporters, folder).items():
+            print(f"{subject}: PyTorch's {exporter} exporter refuses: {reason}")
+
+    def error(file):
+        output = slicewise_run(arguments.slicewise, file, file.with_suffix(".x.npy"), arguments.engine)
+        return relative_error(output, np.load(file.with_suffix(".y.npy")))
+
+    files = {exporter: folder / exporter / f"{subject}.onnx" for exporter in arguments.exporters}
+    written = {exporter: file for exporter, file in files.items() if file.with_suffix(".y.npy").exists()}
+    table.row(subject, {exporter: functools.partial(error, file) for exporter, file in written.items()})
 
 
 def exported(subject: str, folder: Path, table: Table, arguments: argparse.Namespace) -> None:
@@ -97,6 +93,7 @@ def main() -> int:
     parser.add_argument("subjects", nargs="*", default=SUBJECTS, help="NAME or NAME@HxW (default: every family)")
     parser.add_argument("--direction", choices=["in", "out", "both"], default="both")
     parser.add_argument("--exporters", type=lambda text: text.split(","), default=EXPORTERS)
+    parser.add_argument("--exports", type=Path, help="what torch_onnx.py wrote, instead of exporting anew")
     parser.add_argument("--engine", default="native", help="slicewise's engine for PyTorch's files")
     parser.add_argument("--slicewise", type=Path, default=DEFAULT_BINARY, help="the slicewise binary")
     parser.add_argument("--threads", type=int, default=2)

@@ -62,17 +62,17 @@ def check(name: str, table: Table, arguments: argparse.Namespace) -> None:
     model = random_model(name, classes, generator)
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        weights = folder / "weights.safetensors"
+        weights, input_file = folder / "weights.safetensors", folder / "x.npy"
         save_file({key: tensor.clone() for key, tensor in model.state_dict().items()}, weights)
         to_double(model)
         for size in sizes:
             x = torch.randn(models.input_shape(name, size), generator=generator)
-            np.save(folder / "x.npy", x.numpy())
+            np.save(input_file, x.numpy())
             expected = model(x.double()).numpy()
             options = ("--weights", weights, "--classes", classes)
 
             def error(engine, expected=expected, options=options):
-                return relative_error(slicewise_run(arguments.slicewise, name, folder, engine, *options), expected)
+                return relative_error(slicewise_run(arguments.slicewise, name, input_file, engine, *options), expected)
 
             comparisons = {engine: functools.partial(error, engine) for engine in arguments.engines}
             table.row(f"{name} {'x'.join(map(str, size))}", comparisons)

@@ -70,16 +70,36 @@ def silence():
                 os.close(copy)
 
 
-def export(model: torch.nn.Module, x: torch.Tensor, exporter: str, path: Path) -> None:
-    """Exports a model by one exporter; raises whatever the exporter raises."""
-    names = {"input_names": ["input"], "output_names": ["logits"]}
-    with warnings.catch_warnings(), silence():
-        warnings.simplefilter("ignore")
-        if exporter == "script":
-            torch.onnx.export(model, (x,), path, dynamo=False, verbose=False, **names)
-        else:
-            external = exporter == "dynamo_external"
-            torch.onnx.export(model, (x,), path, dynamo=True, verbose=False, external_data=external, **names)
+def export(model: torch.nn.Module, x: torch.Tensor, exporters: list[str], paths: dict[str, Path]) -> dict[str, str]:
+    """Exports a model to one path an exporter; returns what refused, with the reason."""
+    names = {"input_names": ["input"], "output_names": ["logits"], "verbose": False}
+    refused, program = {}, None
+    for exporter in exporters:
+        paths[exporter].parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with warnings.catch_warnings(), silence():
+                warnings.simplefilter("ignore")
+                if exporter == "script":
+                    torch.onnx.export(model, (x,), paths[exporter], dynamo=False, **names)
+                else:
+                    program = program or torch.onnx.export(model, (x,), dynamo=True, **names)
+                    program.save(paths[exporter], external_data=exporter == "dynamo_external")
+        except Exception as error:  # whatever an exporter raises is the finding
+            refused[exporter] = f"{type(error).__name__}: {str(error).strip()[:400]}"
+    return refused
+
+
+def write(subject: str, exporters: list[str], output: Path) -> dict[str, str]:
+    """Writes a subject's exports, input and output under `output`; returns which exporters refuse it, and why."""
+    name, size = name_and_size(subject)
+    model, x = filled_model(name), fill_input(models.input_shape(name, size))
+    refused = export(model, x, exporters, {exporter: output / exporter / f"{subject}.onnx" for exporter in exporters})
+    y = to_double(model)(x.double()).float().numpy()
+    for exporter in exporters:
+        if exporter not in refused:
+            np.save(output / exporter / f"{subject}.x.npy", x.numpy())
+            np.save(output / exporter / f"{subject}.y.npy", y)
+    return refused
 
 
 @torch.no_grad()
@@ -92,26 +112,14 @@ def main() -> int:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
 
-    refused = 0
+    total = 0
     for subject in arguments.subjects:
-        name, size = name_and_size(subject)
-        model, x = filled_model(name), fill_input(models.input_shape(name, size))
-        written = []
-        for exporter in arguments.exporters:
-            folder = arguments.output / exporter
-            folder.mkdir(parents=True, exist_ok=True)
-            try:
-                export(model, x, exporter, folder / f"{subject}.onnx")
-                written.append(folder)
-            except Exception as error:  # whatever an exporter raises is the finding
-                refused += 1
-                print(f"{subject}: {exporter} refused: {type(error).__name__}: {str(error).strip()[:400]}", flush=True)
-        y = to_double(model)(x.double()).float().numpy()
-        for folder in written:
-            np.save(folder / f"{subject}.x.npy", x.numpy())
-            np.save(folder / f"{subject}.y.npy", y)
-        print(f"{subject}: {', '.join(folder.name for folder in written)}", flush=True)
-    return 1 if refused else 0
+        refused = write(subject, arguments.exporters, arguments.output)
+        total += len(refused)
+        for exporter, reason in refused.items():
+            print(f"{subject}: {exporter} refused: {reason}", flush=True)
+        print(f"{subject}: {', '.join(e for e in arguments.exporters if e not in refused)}", flush=True)
+    return 1 if total else 0
 
 
 if __name__ == "__main__":
