@@ -71,7 +71,7 @@ pub(super) fn running_sums(dims: &[usize], v: &[f32], axis: usize) -> Vec<f32> {
     let inner: usize = dims[axis + 1..].iter().product();
     let mut out = v.to_vec();
     for i in 0..out.len() {
-        if inner > 0 && (i / inner) % dims[axis] > 0 {
+        if inner > 0 && !(i / inner).is_multiple_of(dims[axis]) {
             out[i] += out[i - inner];
         }
     }

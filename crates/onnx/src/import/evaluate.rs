@@ -103,6 +103,17 @@ impl Importer<'_> {
                 .iter()
                 .map(|&d| Int::from(d))
                 .collect(),
+            Value::Merged(m) => {
+                let (merged, kept) = self.shape(m.of).dims().split_at(m.leading);
+                let factor: usize = merged.iter().filter_map(|d| d.fixed()).product();
+                let first = Int {
+                    value: factor as i64,
+                    batch: true,
+                };
+                std::iter::once(first)
+                    .chain(kept.iter().map(|&d| Int::from(d)))
+                    .collect()
+            }
         };
         let bound = |name: &str, default: usize| match call.attribute(name).and_then(|a| a.i) {
             None => default,
@@ -436,7 +447,7 @@ impl Importer<'_> {
         match value {
             Value::Constant(c) => Some(c.tensor.shape().to_vec()),
             Value::Ints(ints) => Some(ints.dims.clone()),
-            Value::Node(_) | Value::Expanded(_) | Value::Erf(_) => None,
+            Value::Node(_) | Value::Expanded(_) | Value::Erf(_) | Value::Merged(_) => None,
         }
     }
 

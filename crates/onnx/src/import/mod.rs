@@ -529,6 +529,10 @@ impl Importer<'_> {
                 e.inner.name
             )),
             Value::Erf(_) => Err("is an error function outside of GELU".to_owned()),
+            Value::Merged(_) => Err(
+                "merges the open batch with other axes; export the model with a fixed batch"
+                    .to_owned(),
+            ),
         }
     }
 

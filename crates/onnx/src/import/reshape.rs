@@ -4,15 +4,24 @@ use slicewise_graph::{Dim, NodeId, Op, ReshapeDim};
 
 use super::call::Call;
 use super::evaluate::{fixed, moves};
-use super::value::{Expanded, Int, Value};
+use super::value::{Expanded, Int, Merged, Value};
 use super::{Importer, Result, array};
 
 impl Importer<'_> {
     pub(super) fn reshape(&mut self, call: &Call) -> Result<Value> {
         let value = self.required(call, 0)?;
+        if call.op == "Reshape" {
+            if let Some(merged) = self.merge(call, &value)? {
+                return Ok(Value::Merged(merged));
+            }
+            if let Value::Merged(m) = value {
+                let to = self.target(call, &self.shape(m.of).dims().to_vec(), Some(m.leading))?;
+                return self.reshape_node(call, m.of, &to).map(Value::Node);
+            }
+        }
         let from = self.dims(call, &value)?;
         let to = match call.op {
-            "Reshape" => self.target(call, &from)?,
+            "Reshape" => self.target(call, &from, None)?,
             "Flatten" => flatten(call, &from)?,
             "Squeeze" => self.squeeze(call, &from)?,
             _ => self.unsqueeze(call, &from)?,
@@ -20,11 +29,39 @@ impl Importer<'_> {
         self.with_shape(call, &value, &to)
     }
 
+    /// The view of a node that Reshape asks for, if it merges the open batch with the axes after it.
+    fn merge(&self, call: &Call, value: &Value) -> Result<Option<Merged>> {
+        let (Value::Node(of), Some(shape)) = (value, self.ints(call, 1)?) else {
+            return Ok(None);
+        };
+        let dims = self.shape(*of).dims();
+        let Some((first, kept)) = shape.values.split_first() else {
+            return Ok(None);
+        };
+        let kept: Vec<Int> = kept.to_vec();
+        let leading = dims.len().saturating_sub(kept.len());
+        let own: Vec<Int> = dims.iter().skip(leading).map(|&d| Int::from(d)).collect();
+        if leading < 2 || dims[0] != Dim::Batch || own != kept {
+            return Ok(None);
+        }
+        let factor: usize = dims[..leading].iter().filter_map(|d| d.fixed()).product();
+        let inferred = *first == Int::known(-1);
+        let said = first.batch && first.value == factor as i64;
+        let merges = factor > 1 && (inferred || said);
+        Ok(merges.then_some(Merged { of: *of, leading }))
+    }
+
     /// The sizes of a value.
     pub(super) fn dims(&self, call: &Call, value: &Value) -> Result<Vec<Dim>> {
         Ok(match value {
             Value::Node(id) => self.shape(*id).dims().to_vec(),
             Value::Expanded(e) => e.dims.clone(),
+            Value::Merged(_) => {
+                return call.fail(
+                    "takes a view that merges the open batch with other axes; export the model with \
+                     a fixed batch",
+                );
+            }
             Value::Erf(_) => {
                 return call.fail("takes an error function, which is read in GELU only");
             }
@@ -61,12 +98,19 @@ impl Importer<'_> {
         self.add(call, Op::Reshape { dims }, &[x])
     }
 
-    /// The axes that Reshape's second input asks for.
-    fn target(&self, call: &Call, from: &[Dim]) -> Result<Vec<Dim>> {
+    /// The axes that Reshape's second input asks for; `merged` first axes of `from` count as one.
+    fn target(&self, call: &Call, from: &[Dim], merged: Option<usize>) -> Result<Vec<Dim>> {
         let Some(shape) = self.ints(call, 1)? else {
             return call.fail("has no shape");
         };
         let keep_zero = call.flag("allowzero", false);
+        let copied = |i: usize| match merged {
+            None => from.get(i).copied(),
+            Some(leading) => from
+                .get((i + leading).checked_sub(1)?)
+                .copied()
+                .filter(|_| i > 0),
+        };
         let mut open = None;
         let mut to = Vec::with_capacity(shape.values.len());
         for (i, v) in shape.values.iter().enumerate() {
@@ -78,8 +122,8 @@ impl Importer<'_> {
                          fixed batch"
                     ));
                 }
-                Int { value: 0, .. } if !keep_zero => match from.get(i) {
-                    Some(&d) => d,
+                Int { value: 0, .. } if !keep_zero => match copied(i) {
+                    Some(d) => d,
                     None => return call.fail(format!("copies axis {i}, which its input lacks")),
                 },
                 Int { value: -1, .. } if open.is_none() => {
@@ -140,6 +184,9 @@ impl Importer<'_> {
 
     pub(super) fn transpose(&mut self, call: &Call) -> Result<Value> {
         let value = self.required(call, 0)?;
+        if let Value::Merged(m) = value {
+            return self.transpose_merged(call, m);
+        }
         let rank = self.dims(call, &value)?.len();
         let perm = match call.ints("perm") {
             None => (0..rank).rev().collect(),
@@ -158,6 +205,21 @@ impl Importer<'_> {
         };
         let to: Vec<usize> = perm.iter().map(|&p| dims[p]).collect();
         self.moved(call, &value, &to, &Permute { dims, perm })
+    }
+
+    /// The axes behind the merged ones reordered.
+    fn transpose_merged(&mut self, call: &Call, m: Merged) -> Result<Value> {
+        let rank = self.shape(m.of).rank() - m.leading + 1;
+        let perm = call.sizes("perm", rank, 0)?;
+        let [0, kept @ ..] = perm.as_slice() else {
+            return call.fail(
+                "moves a batch that is merged with other axes; export the model with a fixed batch",
+            );
+        };
+        let behind = kept.iter().map(|&p| p + m.leading - 1);
+        let perm = (0..m.leading).chain(behind).collect();
+        let of = self.add(call, Op::Transpose { perm }, &[m.of])?;
+        Ok(Value::Merged(Merged { of, ..m }))
     }
 
     /// Stretches a value: a constant at once, unless the open batch is among its new axes.

@@ -15,6 +15,8 @@ pub(super) enum Value {
     Expanded(Expanded),
     /// A part of GELU.
     Erf(Erf),
+    /// A node whose first axes, the open batch among them, count as one.
+    Merged(Merged),
 }
 
 /// Elements that are known.
@@ -102,6 +104,15 @@ pub(super) struct Expanded {
     pub(super) inner: Constant,
     /// To what.
     pub(super) dims: Vec<Dim>,
+}
+
+/// A node `[N, a, b, …]` seen as `[N·a, b, …]`: no shape of a graph says that, but exporters go
+/// through it and back around the products of attention.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Merged {
+    pub(super) of: NodeId,
+    /// The axes that count as one, at least 2.
+    pub(super) leading: usize,
 }
 
 /// `scale · erf(factor · of) + offset`
