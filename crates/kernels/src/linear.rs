@@ -316,8 +316,8 @@ struct Columnwise {
 impl Columnwise {
     #[inline(always)]
     fn run<S: Simd, const M: usize, const N: usize>(&self, s: S, columns: usize) {
-        // SAFETY: register j begins below `columns`, within panel, bias and output.
         let at = |p: *const f32| -> [*const f32; N] {
+            // SAFETY: register j begins below `columns`, within panel, bias and output.
             std::array::from_fn(|j| unsafe { p.add(j * S::LANES) })
         };
         let start = match self.bias {

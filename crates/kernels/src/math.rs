@@ -80,7 +80,7 @@ pub(crate) fn erf<S: Simd>(s: S, x: S::V) -> S::V {
             s,
             square,
             [
-                1.128_379_2,
+                std::f32::consts::FRAC_2_SQRT_PI,
                 -0.376_126_32,
                 0.112_836_71,
                 -0.026_858_032,
