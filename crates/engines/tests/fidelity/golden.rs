@@ -1,11 +1,15 @@
 //! The golden files: samples of the reference's outputs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 
 use safetensors::SafeTensors;
 use slicewise_graph::Tensor;
+
+/// Where PyTorch's own f32 output is further than this from its f64 output (relative to the range), the
+/// network magnifies rounding, and folding its batch norms alone may move it by more than is allowed.
+const ILL_CONDITIONED: f64 = 1e-5;
 
 /// The golden cases of one encoder or volumetric network.
 pub(crate) struct Golden {
@@ -25,11 +29,13 @@ pub(crate) struct Case {
     pub(crate) size: Vec<usize>,
     shape: Vec<usize>,
     range: f64,
+    f32_error: f64,
     samples: Vec<f32>,
 }
 
 impl Golden {
-    /// All of them, by name; networks that are chaotic under the plain fill are there twice.
+    /// All of them, by name. Networks that the plain fill makes chaotic are there twice; of those,
+    /// ill-conditioned cases are compared under the gentle fill alone.
     pub(crate) fn all() -> Vec<Golden> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
         let mut paths = Vec::new();
@@ -39,7 +45,20 @@ impl Golden {
         }
         paths.retain(|p| p.extension().is_some_and(|e| e == "safetensors"));
         paths.sort();
-        paths.iter().map(|path| Golden::read(path)).collect()
+        let mut all: Vec<Golden> = paths.iter().map(|path| Golden::read(path)).collect();
+        let gentle = all.iter().filter(|g| g.gain != 1.0);
+        let gentle: HashSet<_> = gentle.flat_map(Golden::keys).collect();
+        for golden in all.iter_mut().filter(|g| g.gain == 1.0) {
+            let name = golden.name.clone();
+            golden.cases.retain(|case| {
+                case.f32_error <= ILL_CONDITIONED || !gentle.contains(&case.key(&name))
+            });
+        }
+        all
+    }
+
+    fn keys(&self) -> Vec<String> {
+        self.cases.iter().map(|case| case.key(&self.name)).collect()
     }
 
     fn read(path: &Path) -> Golden {
@@ -82,8 +101,13 @@ impl Case {
             size: sizes(size, 'x'),
             shape: sizes(fact("shape"), ','),
             range: number("max") - number("min"),
+            f32_error: number("f32_error"),
             samples,
         }
+    }
+
+    fn key(&self, file: &str) -> String {
+        format!("{file} {}@{}", self.label, self.size_text())
     }
 
     /// `64x96`
