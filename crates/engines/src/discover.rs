@@ -14,7 +14,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{cache, process};
 
@@ -66,8 +67,7 @@ pub struct Found {
 }
 
 /// By what a library is found.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum How {
     /// Part of this program.
     BuiltIn,
@@ -93,13 +93,36 @@ impl fmt::Display for How {
     }
 }
 
+impl Serialize for How {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// One place of the search and what was there.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Searched {
     /// The place.
     pub how: How,
     /// The version and path of the library, or why there is none.
+    #[serde(flatten, serialize_with = "found_or_not")]
     pub result: Result<(String, PathBuf), String>,
+}
+
+/// `{"version": …, "path": …}` or `{"why": …}`.
+fn found_or_not<S: Serializer>(
+    result: &Result<(String, PathBuf), String>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(None)?;
+    match result {
+        Ok((version, path)) => {
+            map.serialize_entry("version", version)?;
+            map.serialize_entry("path", path)?;
+        }
+        Err(why) => map.serialize_entry("why", why)?,
+    }
+    map.end()
 }
 
 /// An engine's library: how it is named and where packages keep it.
@@ -225,11 +248,25 @@ impl Places {
             how,
             result: match self.look(library, how) {
                 Ok(Some(found)) => Ok((found.version, found.path)),
-                Ok(None) => Err("nothing there".into()),
+                Ok(None) => Err(self.absence(how)),
                 Err((path, why)) => Err(format!("{}: {why}", path.display())),
             },
         });
         places.collect()
+    }
+
+    /// Why nothing was found in a place.
+    fn absence(&self, how: How) -> String {
+        let folder = match how {
+            How::Variable(_) => None,
+            How::Cache => self.cache.as_ref().map(|root| root.join("engines")),
+            How::VirtualEnv => self.virtual_env.clone(),
+            How::BuiltIn | How::Python => return "nothing there".into(),
+        };
+        match folder {
+            Some(folder) => format!("nothing in {}", folder.display()),
+            None => "not set".into(),
+        }
     }
 
     /// What is in one place; an error if something there is not as it should be.

@@ -172,6 +172,22 @@ fn absence_names_the_command_and_damage_names_the_file() {
     ));
 }
 
+#[test]
+fn a_search_is_written_with_its_places_and_reasons() {
+    let places = Places {
+        cache: Some("/nowhere".into()),
+        ..Places::default()
+    };
+    let text = serde_json::to_string(&places.search("openvino")).expect("plain fields");
+    let want = concat!(
+        r#"[{"how":"SLICEWISE_OPENVINO","why":"not set"},"#,
+        r#"{"how":"engine cache","why":"nothing in /nowhere/engines"},"#,
+        r#"{"how":"VIRTUAL_ENV","why":"not set"},"#,
+        r#"{"how":"python3","why":"nothing there"}]"#
+    );
+    assert_eq!(text, want);
+}
+
 #[cfg(unix)]
 #[test]
 fn a_python_is_asked_for_its_packages_and_a_broken_one_has_none() {
