@@ -263,7 +263,10 @@ fn show(args: &Args, record: &Record, written: &[PathBuf]) -> anyhow::Result<()>
         let tables: Vec<String> = csv::files(record).into_iter().map(|f| f.1).collect();
         output::print(tables.join("\n"))?;
     } else {
-        output::print(ranking::table(record))?;
+        if !record.ranked().is_empty() {
+            let (table, caption) = (ranking::table(record), ranking::caption(record));
+            output::print(format!("{table}\n{caption}\n"))?;
+        }
         let remarks = ranking::remarks(record);
         if !remarks.is_empty() {
             output::print(format!("\n{}\n", remarks.join("\n")))?;

@@ -1,64 +1,78 @@
 //! A record as a person reads it: the arms from fast to slow, and why others are not among them.
 
+use std::collections::BTreeSet;
+
 use crate::record::{Arm, Record, Status};
+use crate::statistics::Summary;
 use crate::table::{Align, Table};
 
-/// The measured arms, the fastest first. Where there are volumes, the speed in images of 512×512 is
-/// shown too and ranked by.
+/// A column: its header, and what stands in it for an arm.
+type Column = (&'static str, Align, fn(&Arm) -> String);
+
+/// The measured arms, the fastest first. The number of threads is shown where it differs; where there
+/// are volumes, the speed in images of 512×512 is shown too and ranked by.
 pub fn table(record: &Record) -> Table {
     use Align::{Left, Right};
-    let volumes = record.has_volumes();
-    let mut columns = vec![
-        ("#", Right),
-        ("model", Left),
-        ("type", Left),
-        ("engine", Left),
-        ("precision", Left),
-        ("threads", Right),
-        ("params M", Right),
-        ("MACs G", Right),
-        ("img/s", Right),
-        ("ms", Right),
-        ("p25-p75", Right),
-        ("runs", Right),
-        ("img/s/M", Right),
-        ("memory MB", Right),
+    let mut columns: Vec<Column> = vec![
+        ("model", Left, |a| a.model.clone()),
+        ("type", Left, |a| a.dimensions.clone()),
+        ("engine", Left, |a| a.engine.clone()),
+        ("precision", Left, |a| a.precision.clone()),
+        ("params M", Right, |a| scaled(a.parameters, 1e6)),
+        ("MACs G", Right, |a| scaled(a.macs, 1e9)),
+        ("img/s", Right, |a| figure(a.throughput)),
+        ("ms", Right, |a| figure(a.statistics.map(|s| s.median_ms))),
+        ("p25-p75", Right, |a| {
+            let spread = |s: Summary| format!("{}-{}", short(s.p25_ms), short(s.p75_ms));
+            a.statistics.map_or("-".into(), spread)
+        }),
+        ("runs", Right, |a| {
+            a.statistics.map_or("-".into(), |s| s.runs.to_string())
+        }),
+        ("img/s/M", Right, |a| figure(a.efficiency())),
+        ("memory MB", Right, |a| {
+            let mebibytes = |b: u64| b.div_ceil(1 << 20).to_string();
+            a.peak_rss_bytes.map_or("-".into(), mebibytes)
+        }),
     ];
-    if volumes {
-        columns.push(("equiv img/s", Right));
+    if facts(record, |a| a.threads.to_string()).len() > 1 {
+        columns.insert(4, ("threads", Right, |a| a.threads.to_string()));
     }
-    let mut table = Table::new(&columns);
+    if record.has_volumes() {
+        let speed = |a: &Arm| figure(a.equivalent_images());
+        columns.push(("equiv img/s", Right, speed));
+    }
+    let header = columns.iter().map(|(name, align, _)| (*name, *align));
+    let header: Vec<_> = std::iter::once(("#", Right)).chain(header).collect();
+    let mut table = Table::new(&header);
     for (place, arm) in record.ranked().into_iter().enumerate() {
-        let mut cells = row(place + 1, arm);
-        if volumes {
-            cells.push(figure(arm.equivalent_images()));
-        }
-        table.row(cells);
+        let cells = columns.iter().map(|(_, _, cell)| cell(arm));
+        table.row(std::iter::once((place + 1).to_string()).chain(cells));
     }
     table
 }
 
-fn row(place: usize, arm: &Arm) -> Vec<String> {
-    let s = arm.statistics;
-    vec![
-        place.to_string(),
-        arm.model.clone(),
-        arm.dimensions.clone(),
-        arm.engine.clone(),
-        arm.precision.clone(),
-        arm.threads.to_string(),
-        scaled(arm.parameters, 1e6),
-        scaled(arm.macs, 1e9),
-        figure(arm.throughput),
-        figure(s.map(|s| s.median_ms)),
-        s.map_or("-".into(), |s| {
-            format!("{}-{}", short(s.p25_ms), short(s.p75_ms))
-        }),
-        s.map_or("-".into(), |s| s.runs.to_string()),
-        figure(arm.efficiency()),
-        arm.peak_rss_bytes
-            .map_or("-".into(), |b| format!("{}", b.div_ceil(1 << 20))),
-    ]
+/// What was measured and where, in one line: CPU, threads, inputs, tasks, classes.
+pub fn caption(record: &Record) -> String {
+    let list = |values: BTreeSet<String>| values.into_iter().collect::<Vec<_>>().join(", ");
+    let sizes = |a: &Arm| {
+        let sizes: Vec<String> = a.input.iter().map(usize::to_string).collect();
+        sizes.join("x")
+    };
+    let classes = |a: &Arm| a.classes.map_or("?".into(), |c| c.to_string());
+    format!(
+        "{}; threads: {}; input: {}; {} of {} classes; median of interleaved runs",
+        record.machine.cpu.as_deref().unwrap_or("unknown CPU"),
+        list(facts(record, |a| a.threads.to_string())),
+        list(facts(record, sizes)),
+        list(facts(record, |a| a.task.clone())),
+        list(facts(record, classes)),
+    )
+}
+
+/// The values that a fact takes among the measured arms.
+fn facts(record: &Record, of: impl Fn(&Arm) -> String) -> BTreeSet<String> {
+    record.ranked().into_iter().map(of).collect()
 }
 
 fn scaled(value: Option<u64>, unit: f64) -> String {
@@ -110,24 +124,23 @@ mod tests {
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), 4, "{text}");
         let cells: Vec<_> = lines[2].split_whitespace().collect();
-        let want = [
-            "1",
-            "fast+fpn",
-            "2D",
-            "native",
-            "f32",
-            "2",
-            "2.00",
-            "3.00",
-            "100",
-            "10.0",
-            "9.50-10.5",
-            "3",
-            "50.0",
-            "100",
-        ];
+        let want = "1 fast+fpn 2D native f32 2.00 3.00 100 10.0 9.50-10.5 3 50.0 100";
+        let want: Vec<_> = want.split(' ').collect();
         assert_eq!(cells, want);
         assert!(lines[3].contains("slow+fpn"));
+    }
+
+    #[test]
+    fn the_caption_says_what_all_arms_have_in_common() {
+        let mut record = sample();
+        record.machine.cpu = Some("Some CPU".into());
+        let want = "Some CPU; threads: 2; input: 1x3x64x64; labels of 117 classes; median of \
+                    interleaved runs";
+        assert_eq!(caption(&record), want);
+        assert!(!table(&record).to_string().contains("threads"));
+        record.arms[0].threads = 1;
+        assert!(caption(&record).contains("threads: 1, 2"));
+        assert!(table(&record).to_string().contains("threads"));
     }
 
     #[test]
