@@ -74,7 +74,8 @@ fn check(graph: &Graph, subject: &str, expected: &SafeTensors) -> Result<(), Str
         let want = want.as_f32().unwrap();
         let largest = want.iter().fold(0.0f32, |m, x| m.max(x.abs()));
         for (at, (g, w)) in as_floats(got).iter().zip(want).enumerate() {
-            if !((g - w).abs() <= 1e-5 * largest.max(1.0)) {
+            let error = (g - w).abs();
+            if error.is_nan() || error > 1e-5 * largest.max(1.0) {
                 return Err(format!("output {i} is {g} at {at}, not {w}"));
             }
         }

@@ -5,6 +5,12 @@ use slicewise_graph::{Coordinates, Node, Resize, ResizeMode, Tensor, sampling};
 use super::{Exporter, export_error, float, string};
 use crate::OnnxError;
 
+/// The most samples along an axis: beyond it 32-bit coordinates are too coarse anyway.
+const LONGEST_AXIS: usize = 1 << 16;
+
+/// The most elements of a matrix that stands for resampling along an axis.
+const LARGEST_MATRIX: usize = 1 << 24;
+
 impl Exporter<'_> {
     pub(super) fn resize(&mut self, node: &Node, r: &Resize) -> Result<(), OnnxError> {
         let x = self.value(node.inputs[0])?;
@@ -13,6 +19,12 @@ impl Exporter<'_> {
         let Some(spatial) = spatial else {
             return Err(export_error(node, "the spatial sizes must be fixed"));
         };
+        if let Some(size) = spatial.iter().chain(&r.size).find(|&&n| n > LONGEST_AXIS) {
+            return Err(export_error(
+                node,
+                format!("an axis of {size} samples is too long"),
+            ));
+        }
         // Antialiasing came with opset 18, and engines resample one axis alone in their own ways.
         let native = spatial.len() > 1 && r.mode != (ResizeMode::Cubic { antialias: true });
         match scales(r, &spatial) {
@@ -60,6 +72,10 @@ impl Exporter<'_> {
             node.shape.dims()[..2].iter().map(|d| d.fixed()).collect();
         for axis in (0..=last).rev() {
             let (input, output) = (spatial[axis], r.size[axis]);
+            if input * output > LARGEST_MATRIX {
+                let problem = format!("resampling {input} to {output} takes too large a matrix");
+                return Err(export_error(node, problem));
+            }
             let taps = sampling::taps(r, axis, input);
             let mut matrix = vec![0.0f32; input * output];
             for (i, taps) in taps.iter().enumerate() {

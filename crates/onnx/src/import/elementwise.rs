@@ -74,13 +74,24 @@ impl Importer<'_> {
             self.unstretched(call, &b, &a)?,
         );
         let (x, y) = (self.plain_node(call, &a)?, self.plain_node(call, &b)?);
-        let result = self.add(call, Op::Binary(f), &[x, y])?;
-        let factor = match (f, scalar(&a), scalar(&b)) {
+        let (p, q) = (
+            number_within(&a, self.shape(y).rank()),
+            number_within(&b, self.shape(x).rank()),
+        );
+        let factor = match (f, p, q) {
             (Binary::Mul, None, Some(c)) => Some((x, c)),
             (Binary::Mul, Some(c), None) => Some((y, c)),
             (Binary::Div, None, Some(c)) => Some((x, c.recip())),
             _ => None,
         };
+        if let Some((scaled, c)) = factor
+            && let Some(&(base, before)) = self.scaled.get(&scaled)
+            && before * c == 1.0
+        {
+            // Twice a half: the two halves of GELU's formula.
+            return Ok(Value::Node(base));
+        }
+        let result = self.add(call, Op::Binary(f), &[x, y])?;
         if let Some(factor) = factor {
             self.scaled.insert(result, factor);
         }
@@ -121,7 +132,7 @@ impl Importer<'_> {
         other: &Value,
         erf_first: bool,
     ) -> Result<Value> {
-        if let Some(c) = scalar(other) {
+        if let Some(c) = number_within(other, self.shape(erf.of).rank()) {
             match f {
                 Binary::Add => erf.offset += c,
                 Binary::Mul => {
@@ -287,5 +298,13 @@ impl Importer<'_> {
                 ))
             }
         }
+    }
+}
+
+/// The one number that a constant is, if it adds no axes to what has `rank`.
+fn number_within(value: &Value, rank: usize) -> Option<f32> {
+    match value {
+        Value::Constant(c) if c.tensor.shape().len() <= rank => scalar(value),
+        _ => None,
     }
 }

@@ -19,6 +19,8 @@ mod resize;
 mod scan;
 mod select;
 mod tensor;
+#[cfg(test)]
+mod tests;
 mod value;
 mod window;
 

@@ -15,7 +15,7 @@ impl Importer<'_> {
                 return Ok(Value::Merged(merged));
             }
             if let Value::Merged(m) = value {
-                let to = self.target(call, &self.shape(m.of).dims().to_vec(), Some(m.leading))?;
+                let to = self.target(call, self.shape(m.of).dims(), Some(m.leading))?;
                 return self.reshape_node(call, m.of, &to).map(Value::Node);
             }
         }

@@ -1,4 +1,6 @@
 //! A small graph for every operator and every way of writing it.
+// Every test uses its own part of this.
+#![allow(dead_code)]
 
 use slicewise_graph::{
     Activation, Binary, Conv, ConvTranspose, Coordinates, DType, Dim, Graph, GraphError, NodeId,
