@@ -5,13 +5,13 @@
 //! when they are asked for ([`installed`], [`load`]); their absence is a value, not an error.
 #![deny(unsafe_code)] // allowed in `ffi` alone, which says why
 
-mod buffers;
 mod cache;
 mod discover;
 mod engine;
 #[cfg(any(feature = "onnxruntime", feature = "openvino"))]
 mod ffi;
 mod hash;
+mod inputs;
 mod install;
 #[cfg(any(feature = "onnxruntime", feature = "openvino"))]
 mod model_file;
@@ -20,6 +20,8 @@ mod native;
 mod onnxruntime;
 #[cfg(feature = "openvino")]
 mod openvino;
+#[cfg(any(feature = "onnxruntime", feature = "openvino"))]
+mod outputs;
 mod probe;
 pub mod process;
 mod wheels;
@@ -78,11 +80,11 @@ fn known(name: &str) -> Result<&'static str, EngineError> {
 
 /// Whether this build holds the adapter of an engine.
 fn is_built(name: &str) -> bool {
-    match name {
-        "onnxruntime" => cfg!(feature = "onnxruntime"),
-        "openvino" => cfg!(feature = "openvino"),
-        _ => true,
-    }
+    let optional = [
+        ("onnxruntime", cfg!(feature = "onnxruntime")),
+        ("openvino", cfg!(feature = "openvino")),
+    ];
+    optional.iter().all(|(n, built)| *n != name || *built)
 }
 
 fn absent(name: &'static str) -> EngineError {

@@ -3,7 +3,7 @@
 use slicewise_graph::{Graph, Tensor};
 use slicewise_native::{Network, Options};
 
-use crate::buffers::{Spec, check_inputs};
+use crate::inputs::{Spec, check_inputs};
 use crate::{CompileOptions, Engine, EngineError, EngineInfo, Precision, Session, prepare};
 
 pub(crate) const NAME: &str = "native";

@@ -9,10 +9,11 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::value::{TensorElementType, ValueType};
 use slicewise_graph::{DType, Graph, Tensor};
 
-use crate::buffers::{Outputs, Spec, check_inputs};
 use crate::ffi::one_line;
 use crate::ffi::onnxruntime::{Runner, library_version};
+use crate::inputs::{Spec, check_inputs};
 use crate::model_file::OnnxModel;
+use crate::outputs::Outputs;
 use crate::{CompileOptions, Engine, EngineError, EngineInfo, Precision, Session, prepare};
 
 pub(crate) const NAME: &str = "onnxruntime";

@@ -5,10 +5,11 @@ use std::sync::Mutex;
 
 use slicewise_graph::{Graph, Tensor};
 
-use crate::buffers::{Outputs, Spec, check_inputs};
 use crate::ffi::one_line;
 use crate::ffi::openvino::{Compiled, Core, Request, load};
+use crate::inputs::{Spec, check_inputs};
 use crate::model_file::OnnxModel;
+use crate::outputs::Outputs;
 use crate::{CompileOptions, Engine, EngineError, EngineInfo, Precision, Session, prepare};
 
 pub(crate) const NAME: &str = "openvino";

@@ -9,7 +9,7 @@ use ort::session::Session;
 use ort::value::{DynValueRef, DynValueTypeMarker, Outlet, TensorRef, TensorRefMut, ValueRefMut};
 use slicewise_graph::Tensor;
 
-use crate::buffers::{Buffer, each_type};
+use crate::outputs::{Buffer, each_type};
 
 /// The version that the library at `path` states, without settling on that library.
 pub(crate) fn library_version(path: &Path) -> Result<String, String> {

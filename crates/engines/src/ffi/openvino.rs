@@ -10,7 +10,7 @@ use openvino_sys as ov;
 use slicewise_graph::{DType, Tensor};
 
 use super::one_line;
-use crate::buffers::{Buffer, each_type};
+use crate::outputs::{Buffer, each_type};
 
 /// Every function that is called here: the binding would panic on the first call of one that the
 /// library lacks, so a library is refused before it is loaded for good.

@@ -5,8 +5,8 @@
 //! (`tools/reference/golden.py`, which documents their format). A model without a golden case fails
 //! the test, and so does a golden case without a model.
 
+#[path = "../common/mod.rs"]
 mod common;
-#[path = "fidelity/golden.rs"]
 mod golden;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

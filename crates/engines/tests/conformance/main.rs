@@ -1,8 +1,8 @@
 //! One suite for every engine that is there: each operator on small tensors against the graph's own
 //! definition of it, and what must be refused.
 
-#[path = "conformance/cases.rs"]
 mod cases;
+#[path = "../common/mod.rs"]
 mod common;
 
 use slicewise_engines::{CompileOptions, Engine, EngineError, Precision};
