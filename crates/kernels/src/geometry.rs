@@ -116,6 +116,20 @@ impl Geometry {
         }
     }
 
+    /// The pointwise window over columns that this window's elements were gathered into.
+    pub(crate) fn columns(&self) -> Self {
+        let row = [1, 1, self.output_area()];
+        Geometry {
+            input: row,
+            output: row,
+            kernel: [1; 3],
+            stride: [1; 3],
+            dilation: [1; 3],
+            before: [0; 3],
+            spread: [1; 3],
+        }
+    }
+
     /// Elements between the first and the last that a window touches on an axis, both counted.
     pub(crate) fn span(&self, axis: usize) -> usize {
         (self.kernel[axis] - 1) * self.dilation[axis] + 1

@@ -1,6 +1,6 @@
 //! Matrix products: linear layers with packed weights, and products of two activations.
 //!
-//! The tile's rows are rows of `x` (tokens), packed per task; its columns are output features, read
+//! The tile's rows are rows of `x` (tokens), read as they stand; its columns are output features, read
 //! from panels `[K, columns]` that are packed once for weights, per task for activations.
 
 use crate::conv::Epilogue;
@@ -66,13 +66,7 @@ impl Linear {
     ///
     /// # Panics
     /// If a slice is not of that size.
-    pub fn run(
-        &self,
-        context: &Context,
-        x: &[f32],
-        y: &mut [f32],
-        epilogue: Epilogue<'_>,
-    ) {
+    pub fn run(&self, context: &Context, x: &[f32], y: &mut [f32], epilogue: Epilogue<'_>) {
         let rows = x.len() / self.inner;
         assert_eq!((x.len(), y.len()), (rows * self.inner, rows * self.out));
         assert!(
@@ -112,10 +106,10 @@ fn offsets(inner: usize, width: usize) -> Vec<u32> {
     (0..inner.min(DEPTH)).map(|k| (k * width) as u32).collect()
 }
 
-/// Room for packed rows and one panel of columns.
+/// Room for one panel of columns.
 fn scratch_size(inner: usize, context: &Context) -> usize {
     let depth = inner.min(DEPTH);
-    depth * (ROWS + COLUMNS * context.isa().lanes())
+    depth * COLUMNS * context.isa().lanes()
 }
 
 /// A product of two activations, prepared for its sizes.
@@ -249,20 +243,9 @@ impl Product<'_> {
     fn sums<S: Simd, const M: usize>(&mut self, s: S) {
         let width = COLUMNS * S::LANES;
         let strips = self.rows.div_ceil(M);
-        let (packed, panel_copy) = self.scratch.split_at_mut(self.inner.min(DEPTH) * ROWS);
+        let panel_copy = &mut *self.scratch;
         for from in (0..self.inner).step_by(DEPTH) {
             let depth = DEPTH.min(self.inner - from);
-            for strip in 0..strips {
-                let to = &mut packed[strip * M * depth..][..M * depth];
-                for m in 0..M {
-                    // Rows past the last are computed from the last and not stored.
-                    let r = (strip * M + m).min(self.rows - 1);
-                    let x = &self.x[r * self.inner + from..][..depth];
-                    for (to, x) in to[m..].iter_mut().step_by(M).zip(x) {
-                        *to = *x;
-                    }
-                }
-            }
             for panel in self.panels.clone() {
                 let columns = (self.out - panel * width).min(width);
                 let x = match self.weights {
@@ -276,10 +259,11 @@ impl Product<'_> {
                     }
                 };
                 for strip in 0..strips {
-                    let weights = packed[strip * M * depth..].as_ptr();
+                    let weights = self.x[strip * M * self.inner + from..].as_ptr();
                     let place = self.at + strip * M * self.out + panel * width;
                     let tile = Columnwise {
                         weights,
+                        row: self.inner,
                         x,
                         depth,
                         offsets: self.offsets.as_ptr(),
@@ -303,6 +287,7 @@ impl Product<'_> {
 /// A tile of one panel.
 struct Columnwise {
     weights: *const f32,
+    row: usize,
     x: *const f32,
     depth: usize,
     offsets: *const u32,
@@ -325,9 +310,10 @@ impl Columnwise {
             Some(bias) => Start::Columns(at(bias)),
             None => Start::Rows(ZEROS.as_ptr()),
         };
-        s.vectorize(Tile::<M, N> {
+        s.vectorize(Tile::<M, N, false> {
             depth: self.depth,
             weights: self.weights,
+            row: self.row,
             offsets: self.offsets,
             x: at(self.x),
             y: at(self.y).map(|p| p.cast_mut()),

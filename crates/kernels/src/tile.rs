@@ -23,9 +23,14 @@ pub(crate) enum Start<const N: usize> {
 /// A tile of `M` rows by `N` registers. It reads `weights[k * M + m]` for `k < depth`, whole
 /// registers at `x[j] + offsets[k]`, and writes (and with [`Start::Sum`] first reads) `n[j]`
 /// elements at `y[j] + m * pitch` for `m < rows`.
-pub(crate) struct Tile<const M: usize, const N: usize> {
+///
+/// Weights that are not packed (`PACKED` is false) are read at `weights + m * row + k`, the last
+/// row's again for rows past it.
+pub(crate) struct Tile<const M: usize, const N: usize, const PACKED: bool> {
     pub(crate) depth: usize,
     pub(crate) weights: *const f32,
+    /// Elements from one row of unpacked weights to the next.
+    pub(crate) row: usize,
     pub(crate) offsets: *const u32,
     pub(crate) x: [*const f32; N],
     pub(crate) y: [*mut f32; N],
@@ -38,7 +43,7 @@ pub(crate) struct Tile<const M: usize, const N: usize> {
     pub(crate) high: f32,
 }
 
-impl<const M: usize, const N: usize> Task for Tile<M, N> {
+impl<const M: usize, const N: usize, const PACKED: bool> Task for Tile<M, N, PACKED> {
     type Output = ();
 
     /// The pointers must be valid for what the type's description says is read and written; only
@@ -74,26 +79,28 @@ impl<const M: usize, const N: usize> Task for Tile<M, N> {
                 }
             }
         }
-        let mut weights = self.weights;
-        let mut offsets = self.offsets;
-        // SAFETY: one past the table, never read.
-        let end = unsafe { offsets.add(self.depth) };
-        while offsets != end {
+        // SAFETY: rows below `rows`; see the type's description.
+        let rows: [*const f32; M] = std::array::from_fn(|m| unsafe {
+            match PACKED {
+                true => self.weights.add(m),
+                false => self.weights.add(m.min(self.rows - 1) * self.row),
+            }
+        });
+        let step = if PACKED { M } else { 1 };
+        for k in 0..self.depth {
             // SAFETY: steps below depth; see the type's description.
             unsafe {
-                let at = offsets.read() as usize;
+                let at = self.offsets.add(k).read() as usize;
                 let mut x = [s.splat(0.0); N];
                 for j in 0..N {
                     x[j] = s.load(self.x[j].add(at));
                 }
                 for m in 0..M {
-                    let w = s.splat(weights.add(m).read());
+                    let w = s.splat(rows[m].add(k * step).read());
                     for j in 0..N {
                         sum[m][j] = s.fma(w, x[j], sum[m][j]);
                     }
                 }
-                weights = weights.add(M);
-                offsets = offsets.add(1);
             }
         }
         let (low, high) = (s.splat(self.low), s.splat(self.high));

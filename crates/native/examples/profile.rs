@@ -1,4 +1,4 @@
-//! Times a model's steps: `profile MODEL [labels|logits] [THREADS] [RUNS]`.
+//! Times a model's steps: `profile MODEL [labels|logits] [THREADS] [RUNS] [SIZE…]`.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -14,10 +14,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let threads = arg(2, "2").parse()?;
     let runs: usize = arg(3, "10").parse()?;
 
-    let mut graph = slicewise_zoo::build(&name, &slicewise_zoo::Options::default())?;
+    let mut options = slicewise_zoo::Options::default();
+    if let Some(size) = args.get(4..).filter(|size| !size.is_empty()) {
+        let size: Vec<usize> = size.iter().map(|n| n.parse()).collect::<Result<_, _>>()?;
+        options = options.size(&size);
+    }
+    let mut graph = slicewise_zoo::build(&name, &options)?;
     slicewise_zoo::fill(&mut graph)?;
     let graph = passes::simplify(&graph.with_task(task)?)?;
-    let input = graph.node(graph.inputs()[0]).shape.sizes().unwrap_or_default();
+    let input = graph
+        .node(graph.inputs()[0])
+        .shape
+        .sizes()
+        .unwrap_or_default();
     let input = slicewise_zoo::fill_input(&input);
     let start = Instant::now();
     let mut network = compile(&graph, &Options { threads })?;
@@ -64,5 +73,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         network.isa(),
         network.arena_bytes() as f64 / 1e6,
     );
+    // Linux states the peak resident size of this process.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    if let Some(line) = status.lines().find(|line| line.starts_with("VmHWM")) {
+        println!("{line}");
+    }
     Ok(())
 }

@@ -173,9 +173,7 @@ impl Kernel {
     /// The name of the kernel, for profiles.
     pub(crate) fn describe(&self) -> &'static str {
         match self {
-            Kernel::Conv { conv, .. } if conv.is_pointwise() => "pointwise",
-            Kernel::Conv { conv, .. } if conv.groups() > 1 => "direct grouped",
-            Kernel::Conv { .. } => "direct",
+            Kernel::Conv { conv, .. } => conv.describe(),
             Kernel::Depthwise { .. } => "depthwise",
             Kernel::ConvLabels(_) => "convolution to labels",
             Kernel::Upconvolution { conv, .. } => conv.describe(),
