@@ -132,7 +132,7 @@ impl Engine for OnnxRuntime {
         let graph = prepare(graph, options)?;
         let model = OnnxModel::new(&graph).map_err(failed)?;
         let session = self.session(&model, options)?;
-        check_outputs(&graph, &session)?;
+        check_interface(&graph, &session)?;
         Ok(Box::new(OnnxRuntimeSession {
             inputs: Spec::inputs(&graph),
             outputs: Outputs::new(&graph)?,
@@ -147,14 +147,16 @@ impl Engine for OnnxRuntime {
     }
 }
 
-/// Checks that the session makes what the graph says, since it writes into buffers made by the graph.
-fn check_outputs(graph: &Graph, session: &OrtSession) -> Result<(), EngineError> {
+/// Checks that the session takes and makes what the graph says: it is run by the graph's inputs and
+/// writes into buffers made by the graph.
+fn check_interface(graph: &Graph, session: &OrtSession) -> Result<(), EngineError> {
     let nodes = graph.outputs().iter().map(|&id| graph.node(id));
-    if nodes.len() != session.outputs().len() {
+    let got = (session.inputs().len(), session.outputs().len());
+    let want = (graph.inputs().len(), nodes.len());
+    if got != want {
         return Err(failed(format!(
-            "the session has {} outputs, the graph {}",
-            session.outputs().len(),
-            nodes.len()
+            "the session has {} inputs and {} outputs, the graph {} and {}",
+            got.0, got.1, want.0, want.1
         )));
     }
     for (node, outlet) in nodes.zip(session.outputs()) {
