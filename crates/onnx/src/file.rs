@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use prost::Message;
-use slicewise_graph::Tensor;
+use slicewise_graph::{DType, Role, Tensor};
 
 use crate::OnnxError;
 use crate::element;
@@ -32,7 +32,28 @@ pub(crate) struct Model {
     /// Everything but the initializers.
     pub(crate) proto: ModelProto,
     /// The initializers, by name.
-    pub(crate) weights: Vec<(String, Tensor)>,
+    pub(crate) weights: Vec<Weight>,
+}
+
+/// An initializer.
+pub(crate) struct Weight {
+    pub(crate) name: String,
+    pub(crate) role: Role,
+    pub(crate) tensor: Tensor,
+}
+
+/// The role of an initializer as its documentation says it; learnt floats need no word, as in the
+/// files of others.
+const ROLES: [(Role, &str); 3] = [
+    (Role::Trainable, "trainable"),
+    (Role::Buffer, "buffer"),
+    (Role::Constant, "constant"),
+];
+
+/// The role that an initializer's documentation says, if it says one.
+pub(crate) fn role(documentation: Option<&str>) -> Option<Role> {
+    let found = ROLES.iter().find(|(_, text)| Some(*text) == documentation);
+    found.map(|(role, _)| *role)
 }
 
 impl Model {
@@ -77,11 +98,7 @@ struct Layout {
 impl Layout {
     /// All weights within the message.
     fn inside(model: &Model) -> Self {
-        let headers = model
-            .weights
-            .iter()
-            .map(|(name, t)| header(name, t))
-            .collect();
+        let headers = model.weights.iter().map(header).collect();
         Layout::of(model, headers, vec![None; model.weights.len()])
     }
 
@@ -90,9 +107,9 @@ impl Layout {
         let mut end = 0u64;
         let mut headers = Vec::new();
         let mut offsets = Vec::new();
-        for (weight, tensor) in &model.weights {
-            let mut header = header(weight, tensor);
-            let bytes = raw_bytes(tensor);
+        for weight in &model.weights {
+            let mut header = header(weight);
+            let bytes = raw_bytes(&weight.tensor);
             let offset = end.next_multiple_of(EXTERNAL_ALIGNMENT);
             if bytes >= EXTERNAL_BYTES {
                 header.data_location = Some(DataLocation::External as i32);
@@ -136,7 +153,7 @@ impl Layout {
         let header = self.headers[i].encoded_len() as u64;
         match self.offsets[i] {
             Some(_) => header,
-            None => header + field_bytes(raw_bytes(&model.weights[i].1)),
+            None => header + field_bytes(raw_bytes(&model.weights[i].tensor)),
         }
     }
 
@@ -146,12 +163,12 @@ impl Layout {
         if let Some(graph) = &model.proto.graph {
             out.write_all(&graph.encode_to_vec())?;
         }
-        for (i, (_, tensor)) in model.weights.iter().enumerate() {
+        for (i, weight) in model.weights.iter().enumerate() {
             begin_field(INITIALIZER, self.tensor_bytes(model, i), out)?;
             out.write_all(&self.headers[i].encode_to_vec())?;
             if self.offsets[i].is_none() {
-                begin_field(RAW_DATA, raw_bytes(tensor), out)?;
-                element::write_raw(tensor.data(), out)?;
+                begin_field(RAW_DATA, raw_bytes(&weight.tensor), out)?;
+                element::write_raw(weight.tensor.data(), out)?;
             }
         }
         Ok(())
@@ -159,11 +176,11 @@ impl Layout {
 
     fn write_external(&self, model: &Model, out: &mut dyn Write) -> io::Result<()> {
         let mut at = 0u64;
-        for ((_, tensor), offset) in model.weights.iter().zip(&self.offsets) {
+        for (weight, offset) in model.weights.iter().zip(&self.offsets) {
             let Some(offset) = *offset else { continue };
             out.write_all(&vec![0; (offset - at) as usize])?;
-            element::write_raw(tensor.data(), out)?;
-            at = offset + raw_bytes(tensor);
+            element::write_raw(weight.tensor.data(), out)?;
+            at = offset + raw_bytes(&weight.tensor);
         }
         Ok(())
     }
@@ -190,12 +207,17 @@ fn outer(model: &ModelProto) -> ModelProto {
     }
 }
 
-/// Name, type and sizes of a weight.
-fn header(name: &str, tensor: &Tensor) -> TensorProto {
+/// Name, role, type and sizes of a weight.
+fn header(weight: &Weight) -> TensorProto {
+    let plain = (weight.role, weight.tensor.dtype()) == (Role::Trainable, DType::F32);
+    let said = ROLES
+        .iter()
+        .find(|(role, _)| *role == weight.role && !plain);
     TensorProto {
-        dims: tensor.shape().iter().map(|&n| n as i64).collect(),
-        data_type: Some(element::code(tensor.dtype())),
-        name: Some(name.to_owned()),
+        dims: weight.tensor.shape().iter().map(|&n| n as i64).collect(),
+        data_type: Some(element::code(weight.tensor.dtype())),
+        name: Some(weight.name.clone()),
+        doc_string: said.map(|(_, text)| (*text).to_owned()),
         ..TensorProto::default()
     }
 }

@@ -173,6 +173,8 @@ pub struct TensorProto {
     pub int64_data: ::prost::alloc::vec::Vec<i64>,
     #[prost(string, optional, tag = "8")]
     pub name: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(string, optional, tag = "12")]
+    pub doc_string: ::core::option::Option<::prost::alloc::string::String>,
     #[prost(bytes = "bytes", optional, tag = "9")]
     pub raw_data: ::core::option::Option<::prost::bytes::Bytes>,
     #[prost(double, repeated, tag = "10")]

@@ -4,6 +4,7 @@ use slicewise_graph::{Node, NodeId, Op, Tensor, TensorData};
 
 use super::{Exporter, export_error, int, ints};
 use crate::OnnxError;
+use crate::file::Weight;
 
 /// What the name of a weight `[O, I]` gets when it is stored as `[I, O]`.
 pub(crate) const TRANSPOSED: &str = ".transposed";
@@ -42,14 +43,18 @@ impl Exporter<'_> {
         let graph = self.graph;
         let weight = graph.node(id);
         let name = match &weight.op {
-            Op::Parameter(_) => {
+            Op::Parameter(p) => {
                 let Some(data) = graph.constant(id) else {
                     return Err(OnnxError::NoData(weight.name.clone()));
                 };
                 let tensor =
                     transpose(data).ok_or_else(|| export_error(node, "the weight is no matrix"))?;
                 let name = self.fresh(&format!("{}{TRANSPOSED}", weight.name));
-                self.weights.push((name.clone(), tensor));
+                self.weights.push(Weight {
+                    name: name.clone(),
+                    role: p.role,
+                    tensor,
+                });
                 name
             }
             Op::Dequantize { axis } => {

@@ -10,11 +10,11 @@ pub(crate) use linear::{TRANSPOSED, transpose};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use slicewise_graph::{DType, Dim, Graph, Node, NodeId, Op, Shape, Tensor, passes};
+use slicewise_graph::{DType, Dim, Graph, Node, NodeId, Op, Role, Shape, Tensor, passes};
 
 use crate::OnnxError;
 use crate::element;
-use crate::file::{self, Model};
+use crate::file::{self, Model, Weight};
 use crate::proto::attribute_proto::AttributeType;
 use crate::proto::tensor_shape_proto::{Dimension, dimension};
 use crate::proto::type_proto;
@@ -114,7 +114,7 @@ pub(crate) fn model(graph: &Graph) -> Result<Model, OnnxError> {
 struct Exporter<'a> {
     graph: &'a Graph,
     nodes: Vec<NodeProto>,
-    weights: Vec<(String, Tensor)>,
+    weights: Vec<Weight>,
     names: HashSet<String>,
     /// Initializers that are there already.
     written: HashSet<String>,
@@ -132,7 +132,11 @@ impl Exporter<'_> {
             let Some(data) = &p.data else {
                 return Err(OnnxError::NoData(node.name.clone()));
             };
-            self.weights.push((node.name.clone(), data.clone()));
+            self.weights.push(Weight {
+                name: node.name.clone(),
+                role: p.role,
+                tensor: data.clone(),
+            });
         }
         Ok(node.name.clone())
     }
@@ -182,7 +186,11 @@ impl Exporter<'_> {
     /// Adds an initializer that `node` needs beside its parameters, and returns its name.
     fn constant(&mut self, node: &Node, what: &str, tensor: Tensor) -> String {
         let name = self.fresh(&format!("{}.{what}", node.name));
-        self.weights.push((name.clone(), tensor));
+        self.weights.push(Weight {
+            name: name.clone(),
+            role: Role::Constant,
+            tensor,
+        });
         name
     }
 

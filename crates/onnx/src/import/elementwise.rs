@@ -100,16 +100,19 @@ impl Importer<'_> {
 
     /// The operand `a` without its stretching, where `b` has the stretched shape anyway.
     fn unstretched(&mut self, call: &Call, a: &Value, b: &Value) -> Result<Value> {
-        let Value::Expanded(e) = a else {
-            return Ok(a.clone());
+        let (inner, own, to) = match a {
+            Value::Expanded(e) => (
+                Value::Constant(e.inner.clone()),
+                Shape::new(e.inner.tensor.shape()),
+                e.dims.iter().copied().collect(),
+            ),
+            Value::Stretched(s) => (Value::Node(s.of), self.shape(s.of).clone(), s.to.clone()),
+            _ => return Ok(a.clone()),
         };
-        let to: Shape = e.dims.iter().copied().collect();
         let other: Shape = self.dims(call, b)?.into_iter().collect();
-        let inner = Shape::new(e.inner.tensor.shape());
-        if matches!(b, Value::Node(_)) && inner.broadcast(&other) == to.broadcast(&other) {
-            return Ok(Value::Constant(e.inner.clone()));
-        }
-        Ok(a.clone())
+        let same = own.broadcast(&other) == to.broadcast(&other);
+        let plain = matches!(b, Value::Node(_) | Value::Constant(_));
+        Ok(if plain && same { inner } else { a.clone() })
     }
 
     pub(super) fn erf(&mut self, call: &Call) -> Result<Value> {

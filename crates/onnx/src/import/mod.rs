@@ -5,12 +5,14 @@
 //! open batch as a symbol, so that nothing of it is left in the graph. [`patterns`] then puts together
 //! what exporters take apart.
 
+mod arithmetic;
 mod array;
 mod call;
 mod combine;
 mod elementwise;
 mod evaluate;
 mod functions;
+mod inputs;
 mod normalize;
 mod patterns;
 mod product;
@@ -29,17 +31,15 @@ use std::path::Path;
 
 use prost::Message;
 use prost::bytes::Bytes;
-use slicewise_graph::{DType, Dim, Graph, NodeId, Op, Role, Shape, Tensor, TensorData};
+use slicewise_graph::{Binary, DType, Graph, NodeId, Op, Role, Shape, Tensor, TensorData};
 
 use crate::OnnxError;
 use crate::export::MODEL_KEY;
-use crate::file::{PROTOBUF_LIMIT, io_error};
-use crate::proto::tensor_proto::DataType;
-use crate::proto::tensor_shape_proto::dimension;
-use crate::proto::{GraphProto, ModelProto, NodeProto, ValueInfoProto, type_proto};
+use crate::file::{PROTOBUF_LIMIT, io_error, role};
+use crate::proto::{GraphProto, ModelProto, NodeProto};
 use call::Call;
 use tensor::{Decoded, External};
-use value::{Constant, IntKind, Ints, Value};
+use value::{Constant, IntKind, Ints, Stretched, Value};
 
 /// The oldest operator set read: from here on bounds, pads and slices are inputs.
 const OLDEST_OPSET: i64 = 11;
@@ -181,7 +181,10 @@ impl Importer<'_> {
             let name = t.name.clone().unwrap_or_default();
             let decoded = tensor::decode(&t, &mut external)
                 .map_err(|problem| self.malformed(format!("tensor '{name}' {problem}")))?;
-            let value = self.decoded(&name, decoded, true);
+            let mut value = self.decoded(&name, decoded, true);
+            if let (Value::Constant(c), Some(role)) = (&mut value, role(t.doc_string.as_deref())) {
+                c.role = role;
+            }
             self.define(&name, value)?;
         }
         for input in &proto.input {
@@ -295,71 +298,6 @@ impl Importer<'_> {
         match self.values.insert(name.to_owned(), value) {
             None => Ok(()),
             Some(_) => Err(self.malformed(format!("two values are named '{name}'"))),
-        }
-    }
-
-    /// The sizes and the element type of a graph input.
-    fn input_type(&self, name: &str, input: &ValueInfoProto) -> Result<(Shape, DType)> {
-        let fail = |problem: String| Err(self.malformed(format!("input '{name}' {problem}")));
-        let Some(type_proto::Value::TensorType(t)) =
-            input.r#type.as_ref().and_then(|t| t.value.as_ref())
-        else {
-            return fail("is not a tensor".to_owned());
-        };
-        let dtype = match t.elem_type.and_then(|c| DataType::try_from(c).ok()) {
-            Some(DataType::Float) => DType::F32,
-            Some(DataType::Uint8) => DType::U8,
-            Some(DataType::Int8) => DType::I8,
-            other => {
-                let got = other.map_or("unknown", |d| d.as_str_name());
-                return fail(format!(
-                    "has elements of type {got}; export the model in float32"
-                ));
-            }
-        };
-        let Some(shape) = &t.shape else {
-            return fail("has no shape; export the model with fixed sizes".to_owned());
-        };
-        let mut dims = Vec::with_capacity(shape.dim.len());
-        for (i, d) in shape.dim.iter().enumerate() {
-            dims.push(match &d.value {
-                Some(dimension::Value::DimValue(n)) => match usize::try_from(*n) {
-                    Ok(n) if n > 0 => Dim::Fixed(n),
-                    _ => return fail(format!("has size {n} on axis {i}")),
-                },
-                _ if i == 0 => Dim::Batch,
-                _ => {
-                    return fail(format!(
-                        "leaves axis {i} open; only the batch (axis 0) may be: export the model with fixed sizes"
-                    ));
-                }
-            });
-        }
-        let shape: Shape = dims.into_iter().collect();
-        if shape.elements().is_none_or(|n| n > isize::MAX as usize / 8) {
-            return fail(format!(
-                "claims the sizes {shape}, more than can be addressed"
-            ));
-        }
-        Ok((shape, dtype))
-    }
-
-    /// Checks that all open batches have one name: they will take one value.
-    fn check_batch(&self, inputs: &[ValueInfoProto]) -> Result<()> {
-        let batch = |input: &ValueInfoProto| -> Option<String> {
-            let type_proto::Value::TensorType(t) = input.r#type.as_ref()?.value.as_ref()?;
-            match t.shape.as_ref()?.dim.first()?.value.as_ref()? {
-                dimension::Value::DimParam(name) if !name.is_empty() => Some(name.clone()),
-                _ => None,
-            }
-        };
-        let names: Vec<String> = inputs.iter().filter_map(batch).collect();
-        match names.iter().find(|n| **n != names[0]) {
-            Some(other) => Err(self.malformed(format!(
-                "has inputs with two open batches, '{}' and '{other}'; they must be one",
-                names[0]
-            ))),
-            None => Ok(()),
         }
     }
 
@@ -530,12 +468,30 @@ impl Importer<'_> {
                  added to something; export the model with a fixed batch",
                 e.inner.name
             )),
+            Value::Stretched(s) => self.stretch_node(s),
             Value::Erf(_) => Err("is an error function outside of GELU".to_owned()),
             Value::Merged(_) => Err(
                 "merges the open batch with other axes; export the model with a fixed batch"
                     .to_owned(),
             ),
         }
+    }
+
+    /// Zeros of the new size stretch a node; an open batch is its own already.
+    fn stretch_node(&mut self, s: &Stretched) -> Result<NodeId, String> {
+        let sizes: Vec<usize> = s.to.dims().iter().map(|d| d.fixed().unwrap_or(1)).collect();
+        let elements = array::elements(&sizes).filter(|&n| n as u64 <= self.budget);
+        let Some(elements) = elements else {
+            return Err(format!("is stretched to {}, which is too large", s.to));
+        };
+        self.budget -= elements as u64;
+        let zeros = Tensor::from_fn(&sizes, |_| 0.0);
+        let zeros = self.constant("zeros", Role::Constant, zeros);
+        let zeros = self.materialize(&zeros)?;
+        let add = Op::Binary(Binary::Add);
+        self.graph
+            .add("stretched", add, &[s.of, zeros])
+            .map_err(|e| e.to_string())
     }
 
     /// The parameter that a constant becomes.

@@ -1,8 +1,7 @@
 //! Operators put together again that exporters take apart.
 //!
 //! Each rule looks at one node of the old graph and what it takes, and says the one operator that
-//! computes the same. What it replaces is left to dead-code removal, so a part that something else
-//! needs, too, stays.
+//! computes the same. A part of the pattern that something else needs, too, stays.
 
 mod activations;
 mod norms;
@@ -46,14 +45,17 @@ fn round(graph: &Graph) -> Result<(Graph, usize), GraphError> {
         graph,
         uses: graph.uses(),
     };
+    let replacements: Vec<Option<Found>> = graph.nodes().iter().map(|n| view.rules(n)).collect();
+    let live = live(graph, &replacements);
     let mut rewriter = Rewriter::new(graph);
     let mut found = 0;
     for (id, node) in graph.iter() {
         // Parameters come with the nodes that take them, so that a rule may have one in another shape.
-        if matches!(node.op, Op::Parameter(_)) {
+        let parameter = matches!(node.op, Op::Parameter(_));
+        if parameter || !(live[id.index()] || node.op == Op::Input) {
             continue;
         }
-        let Some(replacement) = view.rules(node) else {
+        let Some(replacement) = &replacements[id.index()] else {
             rewriter.copy(id)?;
             continue;
         };
@@ -64,11 +66,34 @@ fn round(graph: &Graph) -> Result<(Graph, usize), GraphError> {
                 Operand::Flat(id) => flat(graph, &mut rewriter, id)?,
             });
         }
-        let new = rewriter.graph.add(&node.name, replacement.op, &inputs)?;
+        let op = replacement.op.clone();
+        let new = rewriter.graph.add(&node.name, op, &inputs)?;
         rewriter.replace(id, new);
         found += 1;
     }
     Ok((rewriter.finish()?, found))
+}
+
+/// Which nodes the outputs still need once the replacements are made.
+fn live(graph: &Graph, replacements: &[Option<Found>]) -> Vec<bool> {
+    let mut live = vec![false; graph.nodes().len()];
+    for id in graph.outputs() {
+        live[id.index()] = true;
+    }
+    for (id, node) in graph.iter().rev().filter(|(_, n)| !n.inputs.is_empty()) {
+        if !live[id.index()] {
+            continue;
+        }
+        match &replacements[id.index()] {
+            None => node.inputs.iter().for_each(|i| live[i.index()] = true),
+            Some(found) => {
+                for Operand::Node(i) | Operand::Flat(i) in &found.inputs {
+                    live[i.index()] = true;
+                }
+            }
+        }
+    }
+    live
 }
 
 /// The parameter `id` of the old graph as a list in the new one.

@@ -4,7 +4,7 @@ use slicewise_graph::{Dim, NodeId, Op, ReshapeDim};
 
 use super::call::Call;
 use super::evaluate::{fixed, moves};
-use super::value::{Expanded, Int, Merged, Value};
+use super::value::{Expanded, Int, Merged, Stretched, Value};
 use super::{Importer, Result, array};
 
 impl Importer<'_> {
@@ -56,6 +56,7 @@ impl Importer<'_> {
         Ok(match value {
             Value::Node(id) => self.shape(*id).dims().to_vec(),
             Value::Expanded(e) => e.dims.clone(),
+            Value::Stretched(s) => s.to.dims().to_vec(),
             Value::Merged(_) => {
                 return call.fail(
                     "takes a view that merges the open batch with other axes; export the model with \
@@ -75,7 +76,10 @@ impl Importer<'_> {
     /// A value under another shape.
     pub(super) fn with_shape(&mut self, call: &Call, value: &Value, to: &[Dim]) -> Result<Value> {
         match value {
-            Value::Node(id) => self.reshape_node(call, *id, to).map(Value::Node),
+            Value::Node(_) | Value::Stretched(_) => {
+                let x = self.plain_node(call, value)?;
+                self.reshape_node(call, x, to).map(Value::Node)
+            }
             _ => match fixed(to) {
                 Some(dims) if self.known_dims(value).is_some() => self.reshaped(call, value, &dims),
                 _ => call.fail("reshapes what is stretched over the open batch"),
@@ -249,6 +253,10 @@ impl Importer<'_> {
         if to.dims() == from {
             return Ok(value);
         }
+        let value = match value {
+            Value::Stretched(_) => Value::Node(self.plain_node(call, &value)?),
+            other => other,
+        };
         match (&value, fixed(to.dims())) {
             (Value::Constant(_) | Value::Ints(_), Some(to)) => {
                 let dims = self.known_dims(&value).unwrap_or_default();
@@ -266,19 +274,14 @@ impl Importer<'_> {
                 inner: c.clone(),
                 dims: to.dims().to_vec(),
             })),
-            (Value::Node(x), _) => {
-                // Zeros of the new size stretch it; an open batch is its own already.
-                let zeros: Vec<usize> = to.dims().iter().map(|d| d.fixed().unwrap_or(1)).collect();
+            (Value::Node(of), _) => {
                 let batch = |dims: &[Dim]| dims.contains(&Dim::Batch);
                 if batch(to.dims()) && !batch(&from) {
-                    return call.fail("stretches a value over the open batch; export the model with a fixed batch");
+                    return call.fail(
+                        "stretches a value over the open batch; export the model with a fixed batch",
+                    );
                 }
-                self.charge(call, array::elements(&zeros))?;
-                let zeros = slicewise_graph::Tensor::from_fn(&zeros, |_| 0.0);
-                let zeros = self.constant("zeros", slicewise_graph::Role::Constant, zeros);
-                let zeros = self.materialize(&zeros).map_err(|p| call.error(p))?;
-                let add = Op::Binary(slicewise_graph::Binary::Add);
-                self.add(call, add, &[*x, zeros]).map(Value::Node)
+                Ok(Value::Stretched(Stretched { of: *of, to }))
             }
             _ => call.fail("stretches a value that is not a plain tensor"),
         }

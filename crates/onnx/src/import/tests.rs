@@ -1,6 +1,7 @@
 //! Files that lie, and what is said to them.
 
 use prost::Message;
+use slicewise_graph::{DType, Graph, GraphError, Op, Role, Shape, Tensor};
 
 use super::{from_bytes, read};
 use crate::file::entry;
@@ -573,4 +574,64 @@ fn a_file_beside_the_model_is_not_read_over_and_over() {
     std::fs::write(&path, m.encode_to_vec()).unwrap();
     let error = read(&path).unwrap_err().to_string();
     assert!(error.contains("again and again"), "{error}");
+}
+
+#[test]
+fn weights_past_the_limit_go_beside_the_model_and_come_back() {
+    let mut graph = Graph::new("large");
+    let x = graph.input("x", Shape::new(&[2, 30]), DType::F32).unwrap();
+    let large = Tensor::from_fn(&[40, 30], |i| i as f32 * 0.5 - 7.0);
+    let small = Tensor::from_fn(&[40], |i| i as f32);
+    let w = graph
+        .constant_tensor("fc.weight", Role::Trainable, large.clone())
+        .unwrap();
+    let v = graph
+        .constant_tensor("other", Role::Trainable, large)
+        .unwrap();
+    let b = graph
+        .constant_tensor("fc.bias", Role::Trainable, small)
+        .unwrap();
+    let y = graph.add("y", Op::Linear, &[x, w, b]).unwrap();
+    let z = graph.add("z", Op::Linear, &[x, v]).unwrap();
+    graph.set_outputs([y, z]);
+    let folder = tempfile::tempdir().unwrap();
+    let (inside, beside) = (folder.path().join("a.onnx"), folder.path().join("b.onnx"));
+    let model = crate::export::model(&graph).unwrap();
+    model.write(&inside, u64::MAX).unwrap();
+    model.write(&beside, 5000).unwrap();
+    assert!(std::fs::metadata(&beside).unwrap().len() < 2000);
+    let data = std::fs::metadata(folder.path().join("b.onnx.data"))
+        .unwrap()
+        .len();
+    // The second one begins on the next page after the 4800 bytes of the first.
+    assert_eq!(data, 8192 + 4800);
+    assert_eq!(read(&inside).unwrap(), read(&beside).unwrap());
+    assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        3,
+        "no partial files stay"
+    );
+}
+
+#[test]
+fn what_cannot_be_written_leaves_nothing_behind() {
+    let mut graph = Graph::new("empty");
+    let x = graph.input("x", Shape::new(&[2, 3]), DType::F32).unwrap();
+    let w = graph
+        .parameter("fc.weight", &[4, 3], Role::Trainable)
+        .unwrap();
+    let y = graph.add("y", Op::Linear, &[x, w]).unwrap();
+    graph.set_outputs([y]);
+    let folder = tempfile::tempdir().unwrap();
+    let error = crate::write(&graph, &folder.path().join("m.onnx"))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("'fc.weight' has no data"), "{error}");
+    graph
+        .load(|_, sizes| Ok::<_, GraphError>(Tensor::from_fn(sizes, |_| 1.0)))
+        .unwrap();
+    let absent = folder.path().join("absent/m.onnx");
+    let error = crate::write(&graph, &absent).unwrap_err().to_string();
+    assert!(error.contains("absent"), "{error}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }

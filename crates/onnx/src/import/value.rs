@@ -1,6 +1,6 @@
 //! What a name of the file stands for while its nodes are read.
 
-use slicewise_graph::{Dim, NodeId, Role, Tensor};
+use slicewise_graph::{Dim, NodeId, Role, Shape, Tensor};
 
 /// What a name of the file stands for.
 #[derive(Clone, Debug)]
@@ -11,8 +11,10 @@ pub(super) enum Value {
     Constant(Constant),
     /// Whole numbers or truth values that are known but for the batch: shapes and what is made of them.
     Ints(Ints),
-    /// A value stretched to more than its own shape.
+    /// A constant stretched over the open batch.
     Expanded(Expanded),
+    /// A node stretched to more than its own shape.
+    Stretched(Stretched),
     /// A part of GELU.
     Erf(Erf),
     /// A node whose first axes, the open batch among them, count as one.
@@ -104,6 +106,13 @@ pub(super) struct Expanded {
     pub(super) inner: Constant,
     /// To what.
     pub(super) dims: Vec<Dim>,
+}
+
+/// A node stretched to another shape, which most operators do by themselves.
+#[derive(Clone, Debug)]
+pub(super) struct Stretched {
+    pub(super) of: NodeId,
+    pub(super) to: Shape,
 }
 
 /// A node `[N, a, b, …]` seen as `[N·a, b, …]`: no shape of a graph says that, but exporters go

@@ -45,9 +45,12 @@ impl Builder {
     }
 
     fn constant(&mut self, name: &str, tensor: Tensor) -> NodeId {
-        self.graph
-            .constant_tensor(name, Role::Trainable, tensor)
-            .unwrap()
+        let role = match name.split('_').next() {
+            Some("running") => Role::Buffer,
+            _ if name.ends_with("zero_point") => Role::Constant,
+            _ => Role::Trainable,
+        };
+        self.graph.constant_tensor(name, role, tensor).unwrap()
     }
 
     fn add(&mut self, op: Op, inputs: &[NodeId]) -> NodeId {
