@@ -11,21 +11,12 @@ use slicewise_graph::Activation;
 
 use crate::activation::{add_row, bounds, row};
 use crate::arg_max::{SharedLabels, arg_max_columns};
+use crate::blocking::{Block, cut, gathers, tile_rows};
 use crate::halo::{Halo, Region, gather};
 use crate::isa::{Simd, Task};
 use crate::shared::Shared;
-use crate::tile::{Start, Tile};
-use crate::{Buffer, Context, Geometry, Isa, LabelsMut};
-
-/// Registers of columns in a tile.
-const COLUMNS: usize = 3;
-/// Products summed before partial sums are stored. On Zen 5, 216 to 320 are equal within 2 %, 144 is
-/// 3 % slower (resnet18+fpn); for pointwise layers 128 to 512 are equal.
-const DEPTH: usize = 288;
-/// Elements of a box in scratch memory: 128 KB. 256 KB is 0 to 2 % slower.
-const BOX: usize = 32 * 1024;
-/// Elements of a box's results: 512 KB, so that partial sums are still there for the next block.
-const RESULTS: usize = 128 * 1024;
+use crate::strip::{Panels, Strip};
+use crate::{Buffer, Context, Geometry, LabelsMut};
 
 /// What happens to a convolution's sums before they are stored:
 /// `then(activation(sum) + residual)`.
@@ -84,17 +75,6 @@ enum Target<'a> {
     Labels(SharedLabels<'a>),
     /// Channel `o · taps + t` is the upsampled channel `o` at the places of tap `t`.
     Spread(Shared<'a, f32>, [usize; 3], Option<Activation>),
-}
-
-/// How the work is cut.
-#[derive(Clone, Copy, Debug)]
-struct Block {
-    /// Input channels per block.
-    channels: usize,
-    /// Outputs per box.
-    size: [usize; 3],
-    /// Parts that the panels of output channels are cut into.
-    parts: usize,
 }
 
 /// A convolution whose weights are packed.
@@ -329,24 +309,6 @@ impl Convolution {
     }
 }
 
-/// Whether windows are gathered into columns first: where rows leave much of a register empty, and
-/// enough output channels share the columns. Copying an element takes about as long as 16
-/// channels' products with it.
-fn gathers(isa: Isa, g: &Geometry, out: usize) -> bool {
-    let width = g.output[2];
-    let used = width as f64 / width.next_multiple_of(isa.lanes()) as f64;
-    g.taps() > 1 && out >= 64 && used < 0.7
-}
-
-/// Rows of the tile for `out` output channels: one for a single channel, else a full tile.
-fn tile_rows(isa: Isa, out: usize) -> usize {
-    match out {
-        1 => 1,
-        2..=4 => 4,
-        _ => isa.rows(),
-    }
-}
-
 /// Packs weights `[groups · out, depth]` into panels `[depth, rows]`, and the bias likewise.
 fn pack(
     weight: &[f32],
@@ -378,73 +340,6 @@ fn pack(
     (packed, biases)
 }
 
-/// Chooses blocks that fit the caches and are enough for all threads.
-fn cut(
-    context: &Context,
-    g: &Geometry,
-    images: usize,
-    group_in: usize,
-    group_out: usize,
-    rows: usize,
-) -> Block {
-    let lanes = context.isa().lanes();
-    let most = (DEPTH / g.taps()).clamp(1, group_in.max(1));
-    let channels = group_in.max(1).div_ceil(group_in.max(1).div_ceil(most));
-    let fits = |size: [usize; 3]| {
-        let area: usize = size.iter().product();
-        channels * Halo::new(g, size, lanes).area() <= BOX && group_out * area <= RESULTS
-    };
-    let step = COLUMNS * lanes;
-    let mut size = [1, 1, g.output[2]];
-    while !fits(size) && size[2] > step {
-        size[2] = size[2].div_ceil(2).next_multiple_of(step).min(size[2] - 1);
-    }
-    for axis in [1, 0] {
-        let inner_whole = (axis + 1..3).all(|i| size[i] == g.output[i]);
-        while inner_whole && size[axis] < g.output[axis] {
-            let mut larger = size;
-            larger[axis] += 1;
-            if !fits(larger) {
-                break;
-            }
-            size = larger;
-        }
-    }
-    let boxes = |size: [usize; 3]| -> usize {
-        (0..3)
-            .map(|i| g.output[i].div_ceil(size[i]))
-            .product::<usize>()
-            * images
-    };
-    let threads = context.threads();
-    let wanted = if threads == 1 { 1 } else { 4 * threads };
-    // Smaller boxes copy more halo and read the weights more often, so there is a least size.
-    let least = if g.taps() == 1 { 4 * step } else { 16 * step };
-    while boxes(size) < wanted {
-        let axis = (0..3).find(|&i| size[i] > 1).unwrap_or(2);
-        let mut smaller = size;
-        smaller[axis] = size[axis].div_ceil(2);
-        if axis == 2 {
-            smaller[2] = smaller[2].next_multiple_of(step);
-        }
-        if smaller == size || smaller.iter().product::<usize>() < least {
-            break;
-        }
-        size = smaller;
-    }
-    // Boxes of equal size leave no small one for the end.
-    for axis in 0..2 {
-        size[axis] = g.output[axis].div_ceil(g.output[axis].div_ceil(size[axis]));
-    }
-    let panels = group_out.div_ceil(rows);
-    let parts = wanted.div_ceil(boxes(size).max(1)).min(panels).max(1);
-    Block {
-        channels,
-        size,
-        parts,
-    }
-}
-
 /// One thread's piece: a box of outputs of one group of one image, some panels of its channels.
 struct Job<'a> {
     conv: &'a Convolution,
@@ -469,6 +364,7 @@ impl Task for Job<'_> {
         match self.conv.rows {
             1 => self.sums::<S, 1>(s),
             8 if S::ROWS == 8 => self.sums::<S, 8>(s),
+            6 if S::ROWS == 6 => self.sums::<S, 6>(s),
             _ => self.sums::<S, 4>(s),
         }
         match self.target {
@@ -503,6 +399,7 @@ impl Job<'_> {
     fn sums<S: Simd, const M: usize>(&mut self, s: S) {
         let c = self.conv;
         let g = &c.geometry;
+        let taps = g.taps();
         let first = (self.image * c.groups + self.group) * c.group_in;
         let (y, pitch) = match self.target {
             Target::Values(y, _) => (y.pointer(self.plane(0)), g.output_area()),
@@ -531,21 +428,21 @@ impl Job<'_> {
                 _ => None,
             }
             .unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
-            let mut strip = Strip::<M> {
-                conv: c,
-                panels: self.panels.clone(),
+            let mut strip = Strip::<M>::new(Panels {
+                weights: c.weights.as_f32(),
+                bias: c.bias.as_f32(),
+                offsets: &c.offsets,
                 group: self.group,
-                from,
-                channels,
+                group_out: c.group_out,
+                range: self.panels.clone(),
+                depth: c.group_in * taps,
+                from: from * taps,
+                count: channels * taps,
                 y,
                 pitch,
                 low,
                 high,
-                x: [std::ptr::null(); COLUMNS],
-                at: [0; COLUMNS],
-                n: [0; COLUMNS],
-                filled: 0,
-            };
+            });
             let [depth, height, width] = self.region.size;
             for z in 0..depth {
                 for y in 0..height {
@@ -660,82 +557,6 @@ impl Job<'_> {
                 // SAFETY: one row of width * fx elements, in place.
                 unsafe { crate::activation::row(s, f, to.as_ptr(), to.as_mut_ptr(), to.len()) };
             }
-        }
-    }
-}
-
-/// Gathers registers of columns until a tile is full, then runs all panels over it.
-struct Strip<'a, const M: usize> {
-    conv: &'a Convolution,
-    panels: std::ops::Range<usize>,
-    group: usize,
-    /// The first input channel of the block, and their number.
-    from: usize,
-    channels: usize,
-    y: *mut f32,
-    pitch: usize,
-    low: f32,
-    high: f32,
-    x: [*const f32; COLUMNS],
-    at: [usize; COLUMNS],
-    n: [usize; COLUMNS],
-    filled: usize,
-}
-
-impl<const M: usize> Strip<'_, M> {
-    #[inline(always)]
-    fn push<S: Simd>(&mut self, s: S, x: *const f32, at: usize, n: usize) {
-        self.x[self.filled] = x;
-        self.at[self.filled] = at;
-        self.n[self.filled] = n;
-        self.filled += 1;
-        if self.filled == COLUMNS {
-            self.flush(s);
-        }
-    }
-
-    #[inline(always)]
-    fn flush<S: Simd>(&mut self, s: S) {
-        match self.filled {
-            3 => self.tiles::<S, 3>(s),
-            2 => self.tiles::<S, 2>(s),
-            1 => self.tiles::<S, 1>(s),
-            _ => {}
-        }
-        self.filled = 0;
-    }
-
-    #[inline(always)]
-    fn tiles<S: Simd, const N: usize>(&mut self, s: S) {
-        let c = self.conv;
-        let taps = c.geometry.taps();
-        let depth = c.group_in * taps;
-        let panels = c.panels();
-        for panel in self.panels.clone() {
-            let index = self.group * panels + panel;
-            let weights = &c.weights.as_f32()[(index * depth + self.from * taps) * M..];
-            let start = match self.from {
-                0 => Start::Rows(c.bias.as_f32()[index * M..].as_ptr()),
-                _ => Start::Sum,
-            };
-            let rows = M.min(c.group_out - panel * M);
-            // SAFETY: the columns named lie in the output (or the results) for all rows of a panel.
-            let y =
-                std::array::from_fn(|j| unsafe { self.y.add(panel * M * self.pitch + self.at[j]) });
-            s.vectorize(Tile::<M, N, true> {
-                depth: self.channels * taps,
-                weights: weights.as_ptr(),
-                row: 0,
-                offsets: c.offsets.as_ptr(),
-                x: std::array::from_fn(|j| self.x[j]),
-                y,
-                n: std::array::from_fn(|j| self.n[j]),
-                pitch: self.pitch,
-                rows,
-                start,
-                low: self.low,
-                high: self.high,
-            });
         }
     }
 }

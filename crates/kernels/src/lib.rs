@@ -14,6 +14,7 @@
 mod activation;
 mod arg_max;
 mod binary;
+mod blocking;
 mod buffer;
 mod context;
 mod conv;
@@ -32,6 +33,7 @@ mod reduce;
 mod resize;
 mod shared;
 mod softmax;
+mod strip;
 mod threads;
 mod tile;
 mod transposed;

@@ -9,8 +9,6 @@ use crate::shared::Shared;
 use crate::tile::{Start, Tile};
 use crate::{Buffer, Context};
 
-/// Registers of columns in a tile, and in a panel.
-const COLUMNS: usize = 3;
 /// Products summed before partial sums are stored: rows (8 × 384) and columns (384 × 48) of a tile
 /// are 86 KB on AVX-512, most of it read in order.
 const DEPTH: usize = 384;
@@ -38,7 +36,7 @@ impl Linear {
     pub fn new(context: &Context, inner: usize, weight: &[f32], bias: Option<&[f32]>) -> Self {
         let out = weight.len() / inner;
         assert_eq!(weight.len(), out * inner, "rows of {inner}");
-        let width = COLUMNS * context.isa().lanes();
+        let width = panel_width(context);
         let mut packed = Buffer::floats(out.div_ceil(width) * width * inner);
         for (p, panel) in packed
             .as_f32_mut()
@@ -73,7 +71,7 @@ impl Linear {
             epilogue.residual.is_none_or(|r| r.len() == y.len()),
             "the residual's size"
         );
-        let width = COLUMNS * context.isa().lanes();
+        let width = panel_width(context);
         let panels = self.out.div_ceil(width);
         let strips = rows.div_ceil(ROWS);
         // Few rows: the panels are shared out too.
@@ -102,6 +100,11 @@ impl Linear {
     }
 }
 
+/// Columns of a panel: as many as a tile has.
+fn panel_width(context: &Context) -> usize {
+    context.isa().tile().1 * context.isa().lanes()
+}
+
 fn offsets(inner: usize, width: usize) -> Vec<u32> {
     (0..inner.min(DEPTH)).map(|k| (k * width) as u32).collect()
 }
@@ -109,7 +112,7 @@ fn offsets(inner: usize, width: usize) -> Vec<u32> {
 /// Room for one panel of columns.
 fn scratch_size(inner: usize, context: &Context) -> usize {
     let depth = inner.min(DEPTH);
-    depth * COLUMNS * context.isa().lanes()
+    depth * panel_width(context)
 }
 
 /// A product of two activations, prepared for its sizes.
@@ -139,7 +142,7 @@ impl MatMul {
             k: *k,
             n: *n,
             pairs: lead.pairs(),
-            offsets: offsets(*k, COLUMNS * context.isa().lanes()),
+            offsets: offsets(*k, panel_width(context)),
         }
     }
 
@@ -150,7 +153,7 @@ impl MatMul {
     pub fn run(&self, context: &Context, a: &[f32], b: &[f32], y: &mut [f32]) {
         let (m, k, n) = (self.m, self.k, self.n);
         assert_eq!(y.len(), self.pairs.len() * m * n, "the product's size");
-        let width = COLUMNS * context.isa().lanes();
+        let width = panel_width(context);
         let panels = n.div_ceil(width);
         let strips = m.div_ceil(ROWS);
         let wanted = 4 * context.threads();
@@ -216,10 +219,12 @@ impl Task for Product<'_> {
             self.sums::<S, 1>(s);
         } else if S::ROWS == 8 && self.rows > 4 {
             self.sums::<S, 8>(s);
+        } else if S::ROWS == 6 && self.rows > 4 {
+            self.sums::<S, 6>(s);
         } else {
             self.sums::<S, 4>(s);
         }
-        let width = COLUMNS * S::LANES;
+        let width = S::COLUMNS * S::LANES;
         let (begin, end) = (
             self.panels.start * width,
             (self.panels.end * width).min(self.out),
@@ -241,7 +246,7 @@ impl Task for Product<'_> {
 impl Product<'_> {
     #[inline(always)]
     fn sums<S: Simd, const M: usize>(&mut self, s: S) {
-        let width = COLUMNS * S::LANES;
+        let width = S::COLUMNS * S::LANES;
         let strips = self.rows.div_ceil(M);
         let panel_copy = &mut *self.scratch;
         for from in (0..self.inner).step_by(DEPTH) {
@@ -274,7 +279,7 @@ impl Product<'_> {
                         sum: from > 0,
                     };
                     match columns.div_ceil(S::LANES) {
-                        3 => tile.run::<S, M, 3>(s, columns),
+                        3 if S::COLUMNS == 3 => tile.run::<S, M, 3>(s, columns),
                         2 => tile.run::<S, M, 2>(s, columns),
                         _ => tile.run::<S, M, 1>(s, columns),
                     }

@@ -3,7 +3,7 @@
 //! `M` rows (output channels) by `N` registers of columns (pixels) stay in registers while `depth`
 //! products are summed: per step `N` loads of columns, `M` broadcasts of packed weights, `M·N`
 //! multiply-adds. With `M = 8`, `N = 3` on AVX-512 that is 24 accumulators, 3 columns and one
-//! broadcast of 32 registers and 24 multiply-adds per 11 loads; on AVX2 `4 × 3` fills 16 registers.
+//! broadcast of 32 registers and 24 multiply-adds per 11 loads; on AVX2 `6 × 2` are 12 of 16.
 //! Where step `k` finds its column is looked up in a table of offsets, so the same loop serves
 //! 1×1, k×k, strided and 3D windows and packed matrices.
 

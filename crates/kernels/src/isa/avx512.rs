@@ -42,6 +42,7 @@ impl Simd for Avx512 {
     type V = __m512;
     const LANES: usize = LANES;
     const ROWS: usize = 8;
+    const COLUMNS: usize = 3;
 
     #[inline(always)]
     fn vectorize<T: Task>(self, task: T) -> T::Output {

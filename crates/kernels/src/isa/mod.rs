@@ -19,9 +19,12 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     type V: Copy;
     /// Elements in a register.
     const LANES: usize;
-    /// Rows of the register tile that convolution weights are packed for: with three columns of
-    /// registers, 8 rows fill 24 of 32 accumulators, 4 rows 12 of 16.
+    /// Rows of the register tile that convolution weights are packed for: with `COLUMNS`, 8 × 3
+    /// fill 24 of 32 registers with sums, 6 × 2 fill 12 of 16. (4 × 3 with 16 registers makes the
+    /// compiler spill one sum and takes more than twice as long.)
     const ROWS: usize;
+    /// Registers of columns of the tile.
+    const COLUMNS: usize;
 
     /// Runs `task` compiled for this instruction set. Everything that `task` calls must be inlined
     /// into it or be called through here again; a plain function would be compiled without the
@@ -200,14 +203,14 @@ impl Isa {
         }
     }
 
-    /// Rows of the register tile.
-    pub(crate) fn rows(self) -> usize {
+    /// Rows and registers of columns of the register tile.
+    pub(crate) fn tile(self) -> (usize, usize) {
         match self.0 {
-            Token::Scalar(_) => Scalar::ROWS,
+            Token::Scalar(_) => (Scalar::ROWS, Scalar::COLUMNS),
             #[cfg(target_arch = "x86_64")]
-            Token::Avx2(_) => Avx2::ROWS,
+            Token::Avx2(_) => (Avx2::ROWS, Avx2::COLUMNS),
             #[cfg(target_arch = "x86_64")]
-            Token::Avx512(_) => Avx512::ROWS,
+            Token::Avx512(_) => (Avx512::ROWS, Avx512::COLUMNS),
         }
     }
 

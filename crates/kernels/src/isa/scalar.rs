@@ -33,7 +33,8 @@ impl Simd for Scalar {
     type V = [f32; LANES];
     const LANES: usize = LANES;
     // AArch64 has 32 registers, the others 16.
-    const ROWS: usize = if cfg!(target_arch = "aarch64") { 8 } else { 4 };
+    const ROWS: usize = if cfg!(target_arch = "aarch64") { 8 } else { 6 };
+    const COLUMNS: usize = if cfg!(target_arch = "aarch64") { 3 } else { 2 };
 
     #[inline(always)]
     fn vectorize<T: Task>(self, task: T) -> T::Output {
