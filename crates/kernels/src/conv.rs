@@ -32,7 +32,7 @@ pub struct Epilogue<'a> {
 
 impl Epilogue<'_> {
     /// The range results are cut to, where that is all there is to do.
-    fn bounds(&self) -> Option<(f32, f32)> {
+    pub(crate) fn bounds(&self) -> Option<(f32, f32)> {
         match (self.activation, self.residual, self.then) {
             (None, None, None) => Some((f32::NEG_INFINITY, f32::INFINITY)),
             (Some(f), None, None) => bounds(f),

@@ -111,6 +111,10 @@ impl Planes {
 
 /// What is done to a finished row of outputs.
 pub(crate) trait After: Copy + Send + Sync {
+    /// The range that results are cut to in registers, where that is all there is to do; the row
+    /// would have to be read back while it is still being stored.
+    fn bounds(&self) -> Option<(f32, f32)>;
+
     /// Finishes row `(z, row)` of a plane; `y` is `n` elements that lie at `at` of the output.
     ///
     /// # Safety
@@ -119,6 +123,10 @@ pub(crate) trait After: Copy + Send + Sync {
 }
 
 impl After for Epilogue<'_> {
+    fn bounds(&self) -> Option<(f32, f32)> {
+        Epilogue::bounds(self)
+    }
+
     #[inline(always)]
     unsafe fn row<S: Simd>(&self, s: S, _z: usize, _row: usize, y: *mut f32, at: usize, n: usize) {
         // SAFETY: as this function's.
@@ -165,6 +173,8 @@ impl<W: Window, A: After> Job<'_, W, A> {
         let [depth, height, width] = self.region.size;
         let start = self.region.start;
         let x = self.copy.as_ptr();
+        let bounds = self.after.bounds();
+        let cut = bounds.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
         for z in 0..depth {
             let place = |y: usize| {
                 let row = (start[0] + z) * g.output[1] + start[1] + y;
@@ -185,11 +195,12 @@ impl<W: Window, A: After> Job<'_, W, A> {
                     let to = self.y.part(place(row), (rows - 1) * g.output[2] + width);
                     let to = to.as_mut_ptr();
                     if rows == 4 {
-                        self.four::<S, T>(s, from, down, to, g.output[2], width);
+                        self.four::<S, T>(s, cut, from, down, to, g.output[2], width);
                     } else {
-                        self.line::<S, T>(s, from, to, width);
+                        self.line::<S, T>(s, cut, from, to, width);
                     }
-                    for i in 0..rows {
+                    let unfinished = if bounds.is_some() { 0 } else { rows };
+                    for i in 0..unfinished {
                         let at = place(row + i);
                         let to = to.add(i * g.output[2]);
                         self.after
@@ -206,18 +217,31 @@ impl<W: Window, A: After> Job<'_, W, A> {
     /// # Safety
     /// See [`Job::four`], with its registers along the row.
     #[inline(always)]
-    unsafe fn line<S: Simd, const T: usize>(&self, s: S, x: *const f32, y: *mut f32, n: usize) {
+    unsafe fn line<S: Simd, const T: usize>(
+        &self,
+        s: S,
+        cut: (f32, f32),
+        x: *const f32,
+        y: *mut f32,
+        n: usize,
+    ) {
         let mut i = 0;
         // SAFETY: i + 4 LANES <= n, then single registers of at most n - i elements.
         unsafe {
             while i + 4 * S::LANES <= n {
-                self.four::<S, T>(s, x.add(i), S::LANES, y.add(i), S::LANES, S::LANES);
+                let (x, y) = (x.add(i), y.add(i));
+                self.four::<S, T>(s, cut, x, S::LANES, y, S::LANES, S::LANES);
                 i += 4 * S::LANES;
             }
             while i < n {
                 let sum = self.registers::<S, T, 1>(s, x.add(i), 0);
+                let sum = s.min(s.splat(cut.1), s.max(s.splat(cut.0), sum[0]));
                 let n = S::LANES.min(n - i);
-                s.store_first(y.add(i), n, sum[0]);
+                if n == S::LANES {
+                    s.store(y.add(i), sum);
+                } else {
+                    s.store_first(y.add(i), n, sum);
+                }
                 i += n;
             }
         }
@@ -232,6 +256,7 @@ impl<W: Window, A: After> Job<'_, W, A> {
     unsafe fn four<S: Simd, const T: usize>(
         &self,
         s: S,
+        cut: (f32, f32),
         x: *const f32,
         x_step: usize,
         y: *mut f32,
@@ -241,7 +266,9 @@ impl<W: Window, A: After> Job<'_, W, A> {
         // SAFETY: as this function's.
         unsafe {
             let sums = self.registers::<S, T, 4>(s, x, x_step);
+            let (low, high) = (s.splat(cut.0), s.splat(cut.1));
             for (i, sum) in sums.into_iter().enumerate() {
+                let sum = s.min(high, s.max(low, sum));
                 let y = y.add(i * y_step);
                 if n == S::LANES {
                     s.store(y, sum);

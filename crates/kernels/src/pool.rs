@@ -117,6 +117,10 @@ impl Window for Sum {
 struct Nothing;
 
 impl After for Nothing {
+    fn bounds(&self) -> Option<(f32, f32)> {
+        Some((f32::NEG_INFINITY, f32::INFINITY))
+    }
+
     #[inline(always)]
     unsafe fn row<S: Simd>(&self, _: S, _: usize, _: usize, _: *mut f32, _: usize, _: usize) {}
 }
@@ -126,6 +130,10 @@ impl After for Nothing {
 struct Divide<'a>(&'a [Vec<f32>; 3]);
 
 impl After for Divide<'_> {
+    fn bounds(&self) -> Option<(f32, f32)> {
+        None
+    }
+
     #[inline(always)]
     unsafe fn row<S: Simd>(&self, s: S, z: usize, row: usize, y: *mut f32, _at: usize, n: usize) {
         let [depth, height, width] = self.0;
