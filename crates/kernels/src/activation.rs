@@ -126,16 +126,26 @@ pub(crate) fn bounds(f: Activation) -> Option<(f32, f32)> {
     }
 }
 
-/// Adds `other` to a row, then applies an activation, where there is either.
+/// Adds `other` to a row and cuts the sums to a range.
 ///
 /// # Safety
 /// `y` must be valid for reads and writes of `n` elements, `other` for reads.
 #[inline(always)]
-pub(crate) unsafe fn add_row<S: Simd>(s: S, y: *mut f32, other: *const f32, n: usize) {
+pub(crate) unsafe fn add_row<S: Simd>(
+    s: S,
+    y: *mut f32,
+    other: *const f32,
+    n: usize,
+    (low, high): (f32, f32),
+) {
+    let (low, high) = (s.splat(low), s.splat(high));
     let mut i = 0;
     while i + S::LANES <= n {
         // SAFETY: i + LANES <= n.
-        unsafe { s.store(y.add(i), s.add(s.load(y.add(i)), s.load(other.add(i)))) };
+        unsafe {
+            let sum = s.add(s.load(y.add(i)), s.load(other.add(i)));
+            s.store(y.add(i), s.min(high, s.max(low, sum)));
+        }
         i += S::LANES;
     }
     if i < n {
@@ -143,7 +153,7 @@ pub(crate) unsafe fn add_row<S: Simd>(s: S, y: *mut f32, other: *const f32, n: u
         // SAFETY: the last n < LANES elements.
         unsafe {
             let sum = s.add(s.load_first(y.add(i), n), s.load_first(other.add(i), n));
-            s.store_first(y.add(i), n, sum);
+            s.store_first(y.add(i), n, s.min(high, s.max(low, sum)));
         }
     }
 }

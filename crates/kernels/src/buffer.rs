@@ -41,6 +41,17 @@ impl Buffer {
         Buffer { start, bytes }
     }
 
+    /// `bytes` zeros, or `None` if there is not so much memory.
+    pub fn try_new(bytes: usize) -> Option<Self> {
+        if bytes == 0 {
+            return Some(Buffer::new(0));
+        }
+        let layout = Layout::from_size_align(bytes, LINE).ok()?;
+        // SAFETY: the layout is not empty.
+        let start = NonNull::new(unsafe { alloc_zeroed(layout) })?;
+        Some(Buffer { start, bytes })
+    }
+
     /// A copy of `elements`.
     pub fn from_slice<T: Element>(elements: &[T]) -> Self {
         let mut buffer = Buffer::new(size_of_val(elements));

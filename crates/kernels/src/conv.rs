@@ -51,10 +51,12 @@ impl Epilogue<'_> {
             if let Some(f) = self.activation {
                 row(s, f, y, y, n);
             }
+            let cut = self.then.and_then(bounds);
             if let Some(residual) = self.residual {
-                add_row(s, y, residual[at..at + n].as_ptr(), n);
+                let range = cut.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
+                add_row(s, y, residual[at..at + n].as_ptr(), n, range);
             }
-            if let Some(f) = self.then {
+            if let Some(f) = self.then.filter(|_| cut.is_none()) {
                 row(s, f, y, y, n);
             }
         }

@@ -23,6 +23,14 @@ pub enum NativeError {
         /// What is missing, and what to do about it.
         problem: String,
     },
+    /// The values between inputs and outputs do not fit into memory.
+    #[error(
+        "needs {bytes} bytes of memory at once, more than there are: choose a smaller input or batch"
+    )]
+    Memory {
+        /// What is needed.
+        bytes: usize,
+    },
     /// A run was given another number of inputs.
     #[error("takes {want} inputs, got {got}")]
     InputCount {

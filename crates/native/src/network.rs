@@ -8,7 +8,7 @@ use slicewise_kernels::{Buffer, Context, Isa};
 use crate::NativeError;
 use crate::arena::{self, Storage};
 use crate::build::{self, Step, bytes};
-use crate::values::{View, ViewMut, zeros};
+use crate::values::{View, ViewMut, nothing, try_zeros};
 
 /// What a network is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,7 +188,7 @@ impl<'a> Planner<'a> {
                 .collect::<Result<_, _>>()?,
             outputs,
             steps,
-            arena: Buffer::new(arena),
+            arena: Buffer::try_new(arena).ok_or(NativeError::Memory { bytes: arena })?,
             infos,
         })
     }
@@ -291,7 +291,9 @@ impl<'a> Planner<'a> {
 impl OutputSpec {
     fn empty(&self) -> Result<Tensor, NativeError> {
         let elements = self.shape.iter().product();
-        Ok(Tensor::new(&self.shape, zeros(self.dtype, elements))?)
+        let bytes = bytes(&self.shape, self.dtype);
+        let zeros = try_zeros(self.dtype, elements).ok_or(NativeError::Memory { bytes })?;
+        Ok(Tensor::new(&self.shape, zeros)?)
     }
 }
 
@@ -386,7 +388,7 @@ impl Network {
         }
         for (i, spec) in self.outputs.iter().enumerate() {
             let Some(place) = &spec.copy else { continue };
-            let mut own = std::mem::replace(&mut results[i], zeros(spec.dtype, 0));
+            let mut own = std::mem::replace(&mut results[i], nothing(spec.dtype));
             let arena = self.arena.bytes();
             let from = view(place, spec.dtype, inputs, results, (arena, 0, &[]));
             let copied = from.is_some_and(|from| ViewMut::of_data(&mut own).copy_from(from));
@@ -421,7 +423,7 @@ fn run_step(
                 .run(context, &operands, ViewMut::of_bytes(own, *dtype))
         }
         Place::Output(i) => {
-            let mut own = std::mem::replace(&mut results[*i], zeros(*dtype, 0));
+            let mut own = std::mem::replace(&mut results[*i], nothing(*dtype));
             let done = operands(planned, inputs, results, (arena, 0, &[])).and_then(|operands| {
                 let y = ViewMut::of_data(&mut own);
                 planned.step.kernel.run(context, &operands, y)

@@ -67,10 +67,22 @@ macro_rules! views {
             }
         }
 
-        /// `elements` zeros of a type.
-        pub(crate) fn zeros(dtype: DType, elements: usize) -> TensorData {
+        /// `elements` zeros of a type, or `None` if there is not so much memory.
+        pub(crate) fn try_zeros(dtype: DType, elements: usize) -> Option<TensorData> {
             match dtype {
-                $(DType::$variant => TensorData::from(vec![<$t>::default(); elements]),)*
+                $(DType::$variant => {
+                    let mut zeros: Vec<$t> = Vec::new();
+                    zeros.try_reserve_exact(elements).ok()?;
+                    zeros.resize(elements, <$t>::default());
+                    Some(TensorData::from(zeros))
+                })*
+            }
+        }
+
+        /// No elements of a type.
+        pub(crate) fn nothing(dtype: DType) -> TensorData {
+            match dtype {
+                $(DType::$variant => TensorData::from(Vec::<$t>::new()),)*
             }
         }
     };

@@ -101,3 +101,20 @@ fn a_profile_names_every_step_and_its_time() {
     assert_eq!(ops, ["Tanh", "Add"]);
     assert!(steps.iter().all(|s| s.ms.is_some()));
 }
+
+#[test]
+fn a_network_that_does_not_fit_into_memory_is_an_error() {
+    let mut graph = Graph::new("large");
+    let shape = Shape::new(&[1, 1 << 20, 1 << 20, 1 << 10]);
+    let x = graph.input("x", shape, DType::F32).unwrap();
+    let y = graph.activation("tanh", Activation::Tanh, x).unwrap();
+    let z = graph.activation("relu", Activation::Relu, y).unwrap();
+    for outputs in [vec![z], vec![y, z]] {
+        graph.set_outputs(outputs);
+        let error = compile(&graph, &Options { threads: 1 }).err();
+        assert!(
+            matches!(error, Some(NativeError::Memory { .. })),
+            "{error:?}"
+        );
+    }
+}
