@@ -1,9 +1,9 @@
 //! Values joined and padded.
 
-use slicewise_graph::{Binary, NodeId, Op, Role, Tensor};
+use slicewise_graph::{Binary, Dim, NodeId, Op, Role, Tensor};
 
 use super::call::Call;
-use super::value::{Expanded, Int, Ints, Value};
+use super::value::{Int, Ints, Value};
 use super::{Importer, Result, array, as_ints};
 
 impl Importer<'_> {
@@ -21,8 +21,13 @@ impl Importer<'_> {
         if values.iter().all(|v| self.known_dims(v).is_some()) {
             return self.concat_known(call, &values, axis);
         }
-        if values.iter().any(|v| matches!(v, Value::Expanded(_))) {
-            return self.concat_expanded(call, &values, axis);
+        let mut dims = Vec::with_capacity(count);
+        for value in &values {
+            dims.push(self.dims(call, value)?);
+        }
+        let open = |d: &Vec<Dim>| d.contains(&Dim::Batch);
+        if dims.iter().any(open) && !dims.iter().all(open) {
+            return self.concat_over_batch(call, &values, &dims, axis);
         }
         let mut nodes = Vec::with_capacity(count);
         for value in &values {
@@ -75,80 +80,110 @@ impl Importer<'_> {
         self.floats(call, &to, joined)
     }
 
-    /// Constants stretched over the open batch and joined to nodes, as class tokens are: the nodes are
-    /// padded with zeros to the joint size, and the constants added in their places.
-    fn concat_expanded(&mut self, call: &Call, values: &[Value], axis: usize) -> Result<Value> {
-        let mut nodes: Vec<NodeId> = Vec::new();
-        let mut ended = false;
-        let (mut before, mut after) = (0, 0);
-        // What fills each place along the axis, with its length.
-        let mut row: Vec<(Option<Expanded>, usize)> = Vec::new();
-        for value in values {
-            let length = self.dims(call, value)?.get(axis).and_then(|d| d.fixed());
-            let Some(length) = length else {
-                return call
-                    .fail("joins along the open batch; export the model with a fixed batch");
-            };
-            if let Value::Expanded(e) = value {
-                ended = !nodes.is_empty();
-                *(if ended { &mut after } else { &mut before }) += length;
-                row.push((Some(e.clone()), length));
-            } else {
-                if ended {
-                    return call
-                        .fail("joins stretched constants between nodes, which is not supported");
+    /// What is alike for all images joined to what is not, as class tokens are: every part is padded
+    /// with zeros to the joint size, and all of them added up.
+    fn concat_over_batch(
+        &mut self,
+        call: &Call,
+        values: &[Value],
+        dims: &[Vec<Dim>],
+        axis: usize,
+    ) -> Result<Value> {
+        let lengths: Option<Vec<usize>> = dims
+            .iter()
+            .map(|d| d.get(axis).and_then(|d| d.fixed()))
+            .collect();
+        let total = lengths
+            .iter()
+            .flatten()
+            .try_fold(0usize, |a, &b| a.checked_add(b));
+        let (Some(lengths), Some(total)) = (lengths, total) else {
+            return call.fail("joins along the open batch; export the model with a fixed batch");
+        };
+        let mut sum = None;
+        let mut at = 0;
+        // Neighbours that hold the batch are joined before they are padded.
+        let mut run: Vec<NodeId> = Vec::new();
+        let mut begin = 0;
+        for (i, value) in values.iter().enumerate() {
+            let x = self.plain_node(call, value)?;
+            if dims[i].contains(&Dim::Batch) {
+                if run.is_empty() {
+                    begin = at;
                 }
-                nodes.push(self.plain_node(call, value)?);
-                row.push((None, length));
+                run.push(x);
+            } else {
+                sum = Some(self.placed(call, sum, x, axis, at, total)?);
+            }
+            at += lengths[i];
+            let ends = dims.get(i + 1).is_none_or(|d| !d.contains(&Dim::Batch));
+            if ends && !run.is_empty() {
+                let joined = match run[..] {
+                    [one] => one,
+                    _ => self.add(call, Op::Concat { axis }, &run)?,
+                };
+                run.clear();
+                sum = Some(self.placed(call, sum, joined, axis, begin, total)?);
             }
         }
-        let x = match nodes[..] {
-            [] => return call.fail("joins only what is stretched over the open batch; export the model with a fixed batch"),
-            [one] => one,
-            _ => self.add(call, Op::Concat { axis }, &nodes)?,
-        };
-        let shape = self.shape(x).clone();
-        let mut dims: Vec<usize> = shape
-            .dims()
-            .iter()
-            .map(|d| d.fixed().unwrap_or(1))
-            .collect();
-        let mut pieces = Vec::with_capacity(row.len());
-        for (expanded, length) in row {
-            dims[axis] = length;
-            self.charge(call, array::elements(&dims))?;
-            pieces.push(match expanded {
-                None => (dims.clone(), vec![0.0; dims.iter().product()]),
-                Some(e) => {
-                    let fits = e.dims.len() == shape.rank()
-                        && (0..shape.rank()).all(|i| i == axis || e.dims[i] == shape[i]);
-                    match e.inner.tensor.as_f32() {
-                        Some(v) if fits && e.inner.tensor.shape().len() <= dims.len() => (
-                            dims.clone(),
-                            array::expand(e.inner.tensor.shape(), v, &dims),
-                        ),
-                        _ => {
-                            return call.fail(format!("'{}' does not join the rest", e.inner.name));
-                        }
-                    }
-                }
-            });
+        match sum {
+            Some(sum) => Ok(Value::Node(sum)),
+            None => call.fail("has no inputs"),
         }
-        let parts: Vec<(&[usize], &[f32])> = pieces
-            .iter()
-            .map(|(d, v)| (d.as_slice(), v.as_slice()))
-            .collect();
-        let filled = array::concat(&parts, axis);
-        dims[axis] = pieces.iter().map(|p| p.0[axis]).sum();
-        let mut pads = vec![(0, 0); shape.rank()];
-        pads[axis] = (before, after);
-        let padded = self.add(call, Op::Pad { pads, value: 0.0 }, &[x])?;
-        let filled = Tensor::new(&dims, filled).map_err(|e| call.error(e.to_string()))?;
-        let name = format!("{}.constants", call.output());
-        let filled = self.constant(&name, Role::Constant, filled);
-        let filled = self.plain_node(call, &filled)?;
-        self.add(call, Op::Binary(Binary::Add), &[padded, filled])
-            .map(Value::Node)
+    }
+
+    /// Adds x, padded to `total` along `axis` with its first element at `at`, to `sum`.
+    fn placed(
+        &mut self,
+        call: &Call,
+        sum: Option<NodeId>,
+        x: NodeId,
+        axis: usize,
+        at: usize,
+        total: usize,
+    ) -> Result<NodeId> {
+        let shape = self.shape(x).clone();
+        let after = shape
+            .dims()
+            .get(axis)
+            .and_then(|d| d.fixed())
+            .and_then(|n| total.checked_sub(at + n));
+        let Some(after) = after else {
+            return call.fail("joins parts that do not fit");
+        };
+        let padded = match self.graph.constant(x).and_then(|t| t.as_f32()) {
+            // A constant is padded here and now.
+            Some(v) => {
+                let mut dims: Vec<usize> = shape.sizes().unwrap_or_default();
+                let own = (dims.clone(), v.to_vec());
+                dims[axis] = total;
+                self.charge(call, array::elements(&dims))?;
+                let zeros = |n: usize| {
+                    let mut dims = dims.clone();
+                    dims[axis] = n;
+                    (dims.clone(), vec![0.0; dims.iter().product()])
+                };
+                let pieces = [zeros(at), own, zeros(after)];
+                let parts: Vec<(&[usize], &[f32])> = pieces
+                    .iter()
+                    .map(|(d, v)| (d.as_slice(), v.as_slice()))
+                    .collect();
+                let v = array::concat(&parts, axis);
+                let placed = Tensor::new(&dims, v).map_err(|e| call.error(e.to_string()))?;
+                let name = format!("{}.placed", call.output());
+                let placed = self.constant(&name, Role::Constant, placed);
+                self.plain_node(call, &placed)?
+            }
+            None => {
+                let mut pads = vec![(0, 0); shape.rank()];
+                pads[axis] = (at, after);
+                self.add(call, Op::Pad { pads, value: 0.0 }, &[x])?
+            }
+        };
+        match sum {
+            None => Ok(padded),
+            Some(sum) => self.add(call, Op::Binary(Binary::Add), &[sum, padded]),
+        }
     }
 
     pub(super) fn pad(&mut self, call: &Call) -> Result<Value> {

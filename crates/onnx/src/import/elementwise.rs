@@ -67,6 +67,9 @@ impl Importer<'_> {
         match (&a, &b) {
             (Value::Erf(e), other) => return self.erf_with(call, f, *e, other, true),
             (other, Value::Erf(e)) => return self.erf_with(call, f, *e, other, false),
+            (Value::Positions(p), other) | (other, Value::Positions(p)) => {
+                return self.positions_with(call, f, p, other).map(Value::Positions);
+            }
             _ => {}
         }
         let (a, b) = (
@@ -100,19 +103,17 @@ impl Importer<'_> {
 
     /// The operand `a` without its stretching, where `b` has the stretched shape anyway.
     fn unstretched(&mut self, call: &Call, a: &Value, b: &Value) -> Result<Value> {
-        let (inner, own, to) = match a {
-            Value::Expanded(e) => (
-                Value::Constant(e.inner.clone()),
-                Shape::new(e.inner.tensor.shape()),
-                e.dims.iter().copied().collect(),
-            ),
-            Value::Stretched(s) => (Value::Node(s.of), self.shape(s.of).clone(), s.to.clone()),
-            _ => return Ok(a.clone()),
+        let Value::Stretched(s) = a else {
+            return Ok(a.clone());
         };
         let other: Shape = self.dims(call, b)?.into_iter().collect();
-        let same = own.broadcast(&other) == to.broadcast(&other);
+        let same = self.shape(s.of).broadcast(&other) == s.to.broadcast(&other);
         let plain = matches!(b, Value::Node(_) | Value::Constant(_));
-        Ok(if plain && same { inner } else { a.clone() })
+        Ok(if plain && same {
+            Value::Node(s.of)
+        } else {
+            a.clone()
+        })
     }
 
     pub(super) fn erf(&mut self, call: &Call) -> Result<Value> {
@@ -275,6 +276,9 @@ impl Importer<'_> {
 
     /// Labels in another type; a number that stays what it is.
     pub(super) fn cast(&mut self, call: &Call) -> Result<Value> {
+        if let value @ Value::Positions(_) = self.required(call, 0)? {
+            return Ok(value);
+        }
         let x = self.node(call, 0)?;
         let to = DataType::try_from(call.int("to", 0) as i32).unwrap_or(DataType::Undefined);
         let dtype = match to {

@@ -97,7 +97,6 @@ impl Importer<'_> {
                 .map(|&n| Int::known(n as i64))
                 .collect(),
             Value::Ints(ints) => ints.dims.iter().map(|&n| Int::known(n as i64)).collect(),
-            Value::Expanded(e) => e.dims.iter().map(|&d| Int::from(d)).collect(),
             Value::Stretched(s) => s.to.dims().iter().map(|&d| Int::from(d)).collect(),
             Value::Erf(e) => self
                 .shape(e.of)
@@ -105,6 +104,10 @@ impl Importer<'_> {
                 .iter()
                 .map(|&d| Int::from(d))
                 .collect(),
+            value @ Value::Positions(_) => {
+                let dims = self.dims(call, &value)?;
+                dims.into_iter().map(Int::from).collect()
+            }
             Value::Merged(m) => {
                 let (merged, kept) = self.shape(m.of).dims().split_at(m.leading);
                 let factor: usize = merged.iter().filter_map(|d| d.fixed()).product();
@@ -166,6 +169,9 @@ impl Importer<'_> {
     }
 
     fn range(&mut self, call: &Call) -> Result<Value> {
+        if let Some(positions) = self.images(call)? {
+            return Ok(Value::Positions(positions));
+        }
         let known = [
             self.known(call, 0)?,
             self.known(call, 1)?,
@@ -450,9 +456,9 @@ impl Importer<'_> {
             Value::Constant(c) => Some(c.tensor.shape().to_vec()),
             Value::Ints(ints) => Some(ints.dims.clone()),
             Value::Node(_)
-            | Value::Expanded(_)
             | Value::Stretched(_)
             | Value::Erf(_)
+            | Value::Positions(_)
             | Value::Merged(_) => None,
         }
     }

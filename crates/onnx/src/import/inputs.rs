@@ -1,6 +1,6 @@
 //! The values that a file asks for at run time.
 
-use slicewise_graph::{DType, Dim, Shape};
+use slicewise_graph::{DType, Dim, NodeId, Shape};
 
 use super::{Importer, Result};
 use crate::proto::tensor_proto::DataType;
@@ -52,6 +52,25 @@ impl Importer<'_> {
             ));
         }
         Ok((shape, dtype))
+    }
+
+    /// Checks that an output that the file declares for every image is one: what is alike for all
+    /// images is kept once.
+    pub(super) fn check_output(&self, output: &ValueInfoProto, id: NodeId) -> Result<()> {
+        let declared = |output: &ValueInfoProto| -> Option<bool> {
+            let type_proto::Value::TensorType(t) = output.r#type.as_ref()?.value.as_ref()?;
+            let first = t.shape.as_ref()?.dim.first()?.value.as_ref()?;
+            Some(matches!(first, dimension::Value::DimParam(_)))
+        };
+        let open = |id: NodeId| self.shape(id).dims().contains(&Dim::Batch);
+        let batched = self.graph.inputs().into_iter().any(open);
+        if declared(output) == Some(true) && batched && !open(id) {
+            let name = output.name.as_deref().unwrap_or_default();
+            return Err(self.malformed(format!(
+                "output '{name}' repeats one value for every image; export the model with a fixed batch"
+            )));
+        }
+        Ok(())
     }
 
     /// Checks that all open batches have one name: they will take one value.

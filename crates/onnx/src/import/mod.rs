@@ -15,6 +15,7 @@ mod functions;
 mod inputs;
 mod normalize;
 mod patterns;
+mod positions;
 mod product;
 mod reshape;
 mod resize;
@@ -210,6 +211,7 @@ impl Importer<'_> {
             let id = self
                 .materialize(&value)
                 .map_err(|p| self.malformed(format!("output '{name}' {p}")))?;
+            self.check_output(output, id)?;
             outputs.push(id);
         }
         if outputs.is_empty() {
@@ -463,13 +465,9 @@ impl Importer<'_> {
                     _ => Err("is not a tensor".to_owned()),
                 }
             }
-            Value::Expanded(e) => Err(format!(
-                "is '{}' stretched over the open batch, which is read only where it is joined or \
-                 added to something; export the model with a fixed batch",
-                e.inner.name
-            )),
             Value::Stretched(s) => self.stretch_node(s),
             Value::Erf(_) => Err("is an error function outside of GELU".to_owned()),
+            Value::Positions(_) => Err("depends on the number of images".to_owned()),
             Value::Merged(_) => Err(
                 "merges the open batch with other axes; export the model with a fixed batch"
                     .to_owned(),

@@ -4,7 +4,7 @@ use slicewise_graph::{Dim, NodeId, Op, ReshapeDim};
 
 use super::call::Call;
 use super::evaluate::{fixed, moves};
-use super::value::{Expanded, Int, Merged, Stretched, Value};
+use super::value::{Int, Merged, Stretched, Value};
 use super::{Importer, Result, array};
 
 impl Importer<'_> {
@@ -55,8 +55,8 @@ impl Importer<'_> {
     pub(super) fn dims(&self, call: &Call, value: &Value) -> Result<Vec<Dim>> {
         Ok(match value {
             Value::Node(id) => self.shape(*id).dims().to_vec(),
-            Value::Expanded(e) => e.dims.clone(),
             Value::Stretched(s) => s.to.dims().to_vec(),
+            Value::Positions(p) => p.dims(),
             Value::Merged(_) => {
                 return call.fail(
                     "takes a view that merges the open batch with other axes; export the model with \
@@ -80,9 +80,13 @@ impl Importer<'_> {
                 let x = self.plain_node(call, value)?;
                 self.reshape_node(call, x, to).map(Value::Node)
             }
+            Value::Positions(p) => {
+                let positions = self.positions_with_shape(call, p, to);
+                positions.map(Value::Positions)
+            }
             _ => match fixed(to) {
                 Some(dims) if self.known_dims(value).is_some() => self.reshaped(call, value, &dims),
-                _ => call.fail("reshapes what is stretched over the open batch"),
+                _ => call.fail("reshapes a constant to the open batch"),
             },
         }
     }
@@ -119,6 +123,7 @@ impl Importer<'_> {
         let mut to = Vec::with_capacity(shape.values.len());
         for (i, v) in shape.values.iter().enumerate() {
             to.push(match *v {
+                Int { value: 1, batch: true } if !from.contains(&Dim::Batch) => Dim::Fixed(1),
                 Int { value: 1, batch: true } => Dim::Batch,
                 Int { batch: true, value } => {
                     return call.fail(format!(
@@ -226,7 +231,7 @@ impl Importer<'_> {
         Ok(Value::Merged(Merged { of, ..m }))
     }
 
-    /// Stretches a value: a constant at once, unless the open batch is among its new axes.
+    /// Stretches a value: a constant at once.
     pub(super) fn expand(&mut self, call: &Call) -> Result<Value> {
         let value = self.required(call, 0)?;
         let from = self.dims(call, &value)?;
@@ -236,6 +241,7 @@ impl Importer<'_> {
         let mut asked = Vec::with_capacity(shape.values.len());
         for v in &shape.values {
             asked.push(match (v.batch, v.value) {
+                (true, 1) if !from.contains(&Dim::Batch) => Dim::Fixed(1),
                 (true, 1) => Dim::Batch,
                 (false, n) if n > 0 => Dim::Fixed(n as usize),
                 (_, n) => return call.fail(format!("asks for size {n}")),
@@ -270,19 +276,7 @@ impl Importer<'_> {
                     },
                 )
             }
-            (Value::Constant(c), None) => Ok(Value::Expanded(Expanded {
-                inner: c.clone(),
-                dims: to.dims().to_vec(),
-            })),
-            (Value::Node(of), _) => {
-                let batch = |dims: &[Dim]| dims.contains(&Dim::Batch);
-                if batch(to.dims()) && !batch(&from) {
-                    return call.fail(
-                        "stretches a value over the open batch; export the model with a fixed batch",
-                    );
-                }
-                Ok(Value::Stretched(Stretched { of: *of, to }))
-            }
+            (Value::Node(of), _) => Ok(Value::Stretched(Stretched { of: *of, to })),
             _ => call.fail("stretches a value that is not a plain tensor"),
         }
     }

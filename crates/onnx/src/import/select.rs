@@ -141,6 +141,9 @@ impl Importer<'_> {
 
     pub(super) fn gather(&mut self, call: &Call) -> Result<Value> {
         let value = self.required(call, 0)?;
+        if let (Value::Merged(m), Some(Value::Positions(p))) = (&value, self.optional(call, 1)) {
+            return self.strided_view(call, *m, &p);
+        }
         let dims = self.dims(call, &value)?;
         let axis = call.axis(call.int("axis", 0), dims.len())?;
         let Some(indices) = self.ints(call, 1)? else {

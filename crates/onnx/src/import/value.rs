@@ -1,4 +1,8 @@
 //! What a name of the file stands for while its nodes are read.
+//!
+//! A value without the open batch is alike for all its images. Where a file stretches one over the
+//! batch (a class token, a position embedding made on the way), the batch counts as 1 instead: what
+//! meets it stretches it, and what could tell the difference does not fit and is an error.
 
 use slicewise_graph::{Dim, NodeId, Role, Shape, Tensor};
 
@@ -11,12 +15,12 @@ pub(super) enum Value {
     Constant(Constant),
     /// Whole numbers or truth values that are known but for the batch: shapes and what is made of them.
     Ints(Ints),
-    /// A constant stretched over the open batch.
-    Expanded(Expanded),
     /// A node stretched to more than its own shape.
     Stretched(Stretched),
     /// A part of GELU.
     Erf(Erf),
+    /// Positions that count up from image to image.
+    Positions(Positions),
     /// A node whose first axes, the open batch among them, count as one.
     Merged(Merged),
 }
@@ -99,15 +103,6 @@ impl Ints {
     }
 }
 
-/// A constant stretched over the open batch.
-#[derive(Clone, Debug)]
-pub(super) struct Expanded {
-    /// What is stretched.
-    pub(super) inner: Constant,
-    /// To what.
-    pub(super) dims: Vec<Dim>,
-}
-
 /// A node stretched to another shape, which most operators do by themselves.
 #[derive(Clone, Debug)]
 pub(super) struct Stretched {
@@ -122,6 +117,16 @@ pub(super) struct Merged {
     pub(super) of: NodeId,
     /// The axes that count as one, at least 2.
     pub(super) leading: usize,
+}
+
+/// Positions `stride · n + offset` of image n, as a strided view of a whole batch is selected by.
+#[derive(Clone, Debug)]
+pub(super) struct Positions {
+    pub(super) stride: i64,
+    /// The offsets, with one element along the batch.
+    pub(super) offsets: Ints,
+    /// The axis along which the images are.
+    pub(super) axis: usize,
 }
 
 /// `scale · erf(factor · of) + offset`
