@@ -9,14 +9,7 @@ const CHUNK: usize = 4096;
 
 macro_rules! labels {
     ($($variant:ident $t:ty),*) => {
-        /// Labels of one of the types that arg-max returns.
-        #[derive(Clone, Copy, Debug, PartialEq)]
-        #[allow(missing_docs)]
-        pub enum Labels<'a> {
-            $($variant(&'a [$t]),)*
-        }
-
-        /// Labels to be written.
+        /// Labels to be written, of one of the types that arg-max returns.
         #[derive(Debug)]
         #[allow(missing_docs)]
         pub enum LabelsMut<'a> {

@@ -39,7 +39,7 @@ mod tile;
 mod transposed;
 
 pub use activation::activate;
-pub use arg_max::{Labels, LabelsMut, arg_max};
+pub use arg_max::{LabelsMut, arg_max};
 pub use binary::{Broadcast, binary};
 pub use buffer::{Buffer, Element, cast, cast_mut};
 pub use context::Context;
@@ -50,7 +50,7 @@ pub use isa::{Isa, IsaError};
 pub use layout::{concat, pad, slice, transpose};
 pub use linear::{Linear, MatMul};
 pub use norm::{GroupNorm, channel_affine, group_norm, l2_normalize, layer_norm};
-pub use pool::{Pooling, PoolingKind};
+pub use pool::Pooling;
 pub use quantize::{dequantize, quantize};
 pub use reduce::reduce;
 pub use resize::Resampling;

@@ -8,7 +8,7 @@ use crate::{Context, Geometry};
 
 /// What a pooling window makes of its elements.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PoolingKind {
+enum PoolingKind {
     /// The largest.
     Max,
     /// The mean.

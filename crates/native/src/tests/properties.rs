@@ -115,4 +115,107 @@ proptest! {
             }
         }
     }
+
+    #[test]
+    fn pools_of_any_geometry(
+        axes in prop::collection::vec(axis(), 1..4),
+        kind in 0usize..3,
+        ceil_mode: bool,
+    ) {
+        let spec = Pool {
+            kind: [
+                PoolKind::Max,
+                PoolKind::Average { count_include_pad: true },
+                PoolKind::Average { count_include_pad: false },
+            ][kind],
+            kernel: axes.iter().map(|a| a.1).collect(),
+            stride: axes.iter().map(|a| a.2).collect(),
+            pads: axes.iter().map(|a| (a.4.min(a.1 / 2), a.5.min(a.1 / 2))).collect(),
+            ceil_mode,
+        };
+        let shape: Vec<usize> = [2, 3].into_iter().chain(axes.iter().map(|a| a.0)).collect();
+        let mut m = Maker::new();
+        let x = m.input(&shape);
+        if let Ok(y) = m.try_add(Op::Pool(spec), &[x]) {
+            let checked = m.check(&[y]);
+            prop_assert!(checked.is_ok(), "{checked:?}");
+        }
+    }
+
+    #[test]
+    fn products_of_any_size(
+        batch in 1usize..4,
+        rows in 1usize..140,
+        inner in 1usize..500,
+        out in 1usize..120,
+    ) {
+        let mut m = Maker::new();
+        let x = m.input(&[batch, rows, inner]);
+        let (w, b) = (m.weight(&[out, inner]), m.weight(&[out]));
+        let y = m.add(Op::Linear, &[x, w, b]);
+        let other = m.input(&[inner, out]);
+        let z = m.add(Op::MatMul, &[x, other]);
+        let checked = m.check(&[y, z]);
+        prop_assert!(checked.is_ok(), "{checked:?}");
+    }
+
+    #[test]
+    fn operators_of_any_shape(
+        sizes in prop::collection::vec(1usize..30, 1..5),
+        stretched in 0u32..256,
+        order in 0usize..24,
+        seed in 0usize..1000,
+    ) {
+        let rank = sizes.len();
+        let axis = seed % rank;
+        let n = sizes[axis];
+        let bit = |i: usize| stretched & (1 << i) != 0;
+        let mut m = Maker::new();
+        let x = m.input(&sizes);
+        // Both operands may be stretched, and may lack leading axes.
+        let ones = |from: usize| -> Vec<usize> {
+            sizes.iter().enumerate().map(|(i, n)| if bit(from + i) { 1 } else { *n }).collect()
+        };
+        let (a, b) = (m.input(&ones(0)), m.input(&ones(4)[seed % rank..]));
+        let mut perm: Vec<usize> = (0..rank).collect();
+        perm.rotate_left(order % rank);
+        perm.swap(0, order / 4 % rank);
+        let axes: Vec<usize> = (0..rank).filter(|i| bit(*i) || *i == axis).collect();
+        let kind = [ReduceKind::Mean, ReduceKind::Sum, ReduceKind::Max][seed % 3];
+        let reduce = Reduce { kind, axes, keep_dims: bit(7) };
+        let slice = Slice { axis, start: seed % n, end: n, step: 1 + order % 3 };
+        let (w, shift) = (m.positive(n), m.weight(&[n]));
+        let outputs = [
+            m.add(Op::Binary(Binary::Sub), &[a, b]),
+            m.add(Op::Binary(Binary::Mul), &[x, b]),
+            m.add(Op::Transpose { perm }, &[x]),
+            m.add(Op::Reduce(reduce), &[x]),
+            m.add(Op::Slice(slice), &[x]),
+            m.add(Op::Softmax { axis }, &[x]),
+            m.add(Op::L2Normalize { axis, eps: 1e-12 }, &[x]),
+            m.add(Op::LayerNorm { axis, eps: 1e-2 }, &[x, w, shift]),
+            m.add(Op::Concat { axis }, &[x, x]),
+            m.add(Op::ArgMax { axis, dtype: DType::I32 }, &[x]),
+        ];
+        let checked = m.check(&outputs);
+        prop_assert!(checked.is_ok(), "{checked:?}");
+    }
+
+    #[test]
+    fn resampling_to_any_size(
+        sizes in prop::collection::vec((1usize..30, 1usize..60), 1..4),
+        convention in 0usize..6,
+    ) {
+        let coordinates =
+            [Coordinates::HalfPixel, Coordinates::AlignCorners, Coordinates::Asymmetric][convention % 3];
+        let mode = if convention < 3 { ResizeMode::Linear } else { ResizeMode::Nearest };
+        let most = [60, 40, 12][sizes.len() - 1];
+        let shape: Vec<usize> = [2, 3].into_iter().chain(sizes.iter().map(|s| s.0.min(most))).collect();
+        let size = sizes.iter().map(|s| s.1.min(most)).collect();
+        let mut m = Maker::new();
+        let x = m.input(&shape);
+        let y = m.add(Op::Resize(Resize { size, mode, coordinates, scales: None }), &[x]);
+        let checked = m.check(&[y]);
+        prop_assert!(checked.is_ok(), "{checked:?}");
+    }
 }
