@@ -48,8 +48,9 @@ const OLDEST_OPSET: i64 = 11;
 /// The newest operator set that this reader was written against.
 const NEWEST_OPSET: i64 = 28;
 
-/// Elements that may be made from constants beyond the file's own size.
-const SPARE_ELEMENTS: u64 = 1 << 26;
+/// Elements that may be made from constants beyond four times the file's own size: with the copies that
+/// one step takes, some 200 MB.
+const SPARE_ELEMENTS: u64 = 1 << 22;
 
 type Result<T, E = OnnxError> = std::result::Result<T, E>;
 

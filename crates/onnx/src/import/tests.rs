@@ -286,6 +286,22 @@ fn every_lie_is_told_by_name() {
             "more constant elements",
         ),
         (
+            "a small column and a small row that make an enormous table",
+            with(
+                "Add",
+                &["a", "b"],
+                vec![],
+                vec![
+                    TensorProto {
+                        dims: vec![8192, 1],
+                        ..list("a", &[1; 8192])
+                    },
+                    list("b", &[1; 8192]),
+                ],
+            ),
+            "more constant elements",
+        ),
+        (
             "an enormous resize",
             with(
                 "Resize",
