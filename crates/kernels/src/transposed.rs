@@ -32,6 +32,7 @@ impl Upconvolution {
         let group_out = weight.len() / (channels * taps);
         let disjoint = groups == 1
             && spec.kernel == spec.stride
+            && spec.dilation.iter().all(|d| *d == 1)
             && spec.pads.iter().all(|p| *p == (0, 0))
             && spec.output_padding.iter().all(|p| *p == 0);
         if disjoint {

@@ -160,6 +160,10 @@ fn transposed_convolutions() {
         output_padding: vec![1, 0],
         groups: 2,
     };
+    let dilated = ConvTranspose {
+        dilation: vec![2, 1],
+        ..ConvTranspose::upsample(2, 2)
+    };
     let cut = ConvTranspose {
         pads: vec![(1, 0); 2],
         ..ConvTranspose::upsample(2, 2)
@@ -173,6 +177,7 @@ fn transposed_convolutions() {
             up(&[1, 6, 3, 5, 17], 4, ConvTranspose::upsample(3, 2)),
         ),
         case("overlapping", up(&[1, 4, 7, 6], 6, overlapping)),
+        case("dilated", up(&[1, 4, 7, 6], 6, dilated)),
         case("cut", up(&[1, 4, 7, 6], 6, cut)),
     ]);
 }
