@@ -215,6 +215,13 @@ fn positions(start: i64, end: i64, step: i64, size: usize) -> Option<Positions> 
     if step == 0 {
         return None;
     }
+    if size == 0 {
+        return Some(Positions {
+            start: 0,
+            step: 1,
+            count: 0,
+        });
+    }
     let (start, count) = if step > 0 {
         let start = from_start(start).clamp(0, size);
         let end = from_start(end).clamp(0, size);
@@ -248,3 +255,32 @@ impl Select {
     }
 }
 moves!(Select);
+
+#[cfg(test)]
+mod tests {
+    use super::positions;
+
+    #[test]
+    fn slices_select_what_numpy_selects() {
+        let (low, high) = (i64::MIN, i64::MAX);
+        let cases: &[(i64, i64, i64, usize, &[usize])] = &[
+            (0, high, 1, 4, &[0, 1, 2, 3]),
+            (1, 3, 1, 4, &[1, 2]),
+            (-2, high, 1, 4, &[2, 3]),
+            (low, -1, 2, 4, &[0, 2]),
+            (9, high, 1, 4, &[]),
+            (3, 1, 1, 4, &[]),
+            (-1, low, -1, 4, &[3, 2, 1, 0]),
+            (high, 0, -2, 4, &[3, 1]),
+            (0, high, high, 4, &[0]),
+            (3, low, low, 4, &[3]),
+            (0, high, 1, 0, &[]),
+            (-1, low, -1, 0, &[]),
+        ];
+        for &(start, end, step, size, want) in cases {
+            let got = positions(start, end, step, size).unwrap().list();
+            assert_eq!(got, want, "{start}:{end}:{step} of {size}");
+        }
+        assert!(positions(0, 4, 0, 4).is_none());
+    }
+}
