@@ -93,22 +93,35 @@ fn short(value: f64) -> String {
     }
 }
 
-/// One line for each engine that was absent, each arm that has no figures, and each remark.
+/// One line for each engine that was absent, and for the arms that have no figures or a remark;
+/// models with the same remark on the same engine share it.
 pub fn remarks(record: &Record) -> Vec<String> {
     let absent = record
         .absent_engines
         .iter()
         .map(|e| format!("{}: {}", e.name, e.reason));
-    let arms = record.arms.iter().filter_map(|a| {
-        let why = a.reason.as_deref();
-        match a.status {
-            Status::Measured => why.map(|w| format!("{}: {w}", a.label())),
-            Status::NotRun => Some(format!("{}: not run", a.label())),
-            Status::Skipped => Some(format!("{}: skipped: {}", a.label(), why.unwrap_or("-"))),
-            Status::Failed => Some(format!("{}: failed: {}", a.label(), why.unwrap_or("-"))),
-            Status::Unknown => Some(format!("{}: {}", a.label(), why.unwrap_or("-"))),
+    let mut remarks: Vec<(String, String, Vec<&str>)> = Vec::new();
+    for arm in &record.arms {
+        let why = arm.reason.as_deref();
+        let remark = match arm.status {
+            Status::Measured => match why {
+                Some(why) => why.to_owned(),
+                None => continue,
+            },
+            Status::NotRun => "not run".to_owned(),
+            Status::Skipped => format!("skipped: {}", why.unwrap_or("-")),
+            Status::Failed => format!("failed: {}", why.unwrap_or("-")),
+            Status::Unknown => why.unwrap_or("-").to_owned(),
+        };
+        let place = arm.place();
+        match remarks.iter_mut().find(|r| r.0 == place && r.1 == remark) {
+            Some(known) => known.2.push(&arm.model),
+            None => remarks.push((place, remark, vec![&arm.model])),
         }
-    });
+    }
+    let arms = remarks
+        .into_iter()
+        .map(|(place, remark, models)| format!("{}, {place}: {remark}", models.join(", ")));
     absent.chain(arms).collect()
 }
 
@@ -169,12 +182,16 @@ mod tests {
         });
         record.arms[0].status = Status::Failed;
         record.arms[0].reason = Some("out of memory".into());
+        record.arms.push(Arm {
+            model: "last+fpn".into(),
+            ..record.arms[2].clone()
+        });
         assert_eq!(
             remarks(&record),
             [
                 "openvino: not installed",
                 "slow+fpn, native f32, 2 threads: failed: out of memory",
-                "late+fpn, native f32, 2 threads: not run",
+                "late+fpn, last+fpn, native f32, 2 threads: not run",
             ]
         );
     }

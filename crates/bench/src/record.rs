@@ -184,13 +184,13 @@ pub enum Status {
 impl Arm {
     /// How the arm is named in one line: `mobilenetv4_conv_small+fpn, native f32, 2 threads`.
     pub fn label(&self) -> String {
+        format!("{}, {}", self.model, self.place())
+    }
+
+    /// What the model runs on: `native f32, 2 threads`.
+    pub fn place(&self) -> String {
         let s = if self.threads == 1 { "" } else { "s" };
-        format!(
-            "{}, {}, {} thread{s}",
-            self.model,
-            self.mode(),
-            self.threads
-        )
+        format!("{}, {} thread{s}", self.mode(), self.threads)
     }
 
     /// Engine and precision: `native f32`.
