@@ -116,6 +116,7 @@ impl Inliner<'_> {
                         renamed
                     }
                 };
+                self.bytes = self.bytes.saturating_add(renamed.len());
                 *name = renamed;
             }
             inner.attribute =

@@ -29,6 +29,7 @@ mod window;
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use prost::Message;
 use prost::bytes::Bytes;
@@ -51,6 +52,9 @@ const NEWEST_OPSET: i64 = 28;
 /// Elements that may be made from constants beyond four times the file's own size: with the copies that
 /// one step takes, some 200 MB.
 const SPARE_ELEMENTS: u64 = 1 << 22;
+
+/// The most axes of a value; networks have five, views of windows twice that.
+const MOST_AXES: usize = 16;
 
 type Result<T, E = OnnxError> = std::result::Result<T, E>;
 
@@ -298,6 +302,22 @@ impl Importer<'_> {
 
     /// Lets `name` stand for `value`.
     fn define(&mut self, name: &str, value: Value) -> Result<()> {
+        // Every value of a long chain is kept, so none may be long for nothing.
+        let (axes, numbers) = match &value {
+            Value::Node(id) => (self.shape(*id).rank(), 0),
+            Value::Constant(c) => (c.tensor.shape().len(), 0),
+            Value::Ints(ints) => (ints.dims.len(), ints.values.len()),
+            Value::Positions(p) => (p.offsets.dims.len(), p.offsets.values.len()),
+            Value::Stretched(s) => (s.to.rank(), 0),
+            Value::Erf(_) | Value::Merged(_) => (0, 0),
+        };
+        if axes > MOST_AXES {
+            return Err(self.malformed(format!("value '{name}' has {axes} axes")));
+        }
+        self.budget = match self.budget.checked_sub(numbers as u64) {
+            Some(left) => left,
+            None => return Err(self.malformed("makes more shapes than its size justifies")),
+        };
         match self.values.insert(name.to_owned(), value) {
             None => Ok(()),
             Some(_) => Err(self.malformed(format!("two values are named '{name}'"))),
@@ -324,7 +344,7 @@ impl Importer<'_> {
     fn constant(&mut self, name: &str, role: Role, tensor: Tensor) -> Value {
         self.next_key += 1;
         Value::Constant(Constant {
-            name: name.to_owned(),
+            name: Arc::from(name),
             role,
             tensor,
             key: self.next_key,
@@ -498,7 +518,7 @@ impl Importer<'_> {
         if let Some(&id) = self.parameters.get(&c.key) {
             return Ok(id);
         }
-        let mut name = c.name.clone();
+        let mut name = c.name.to_string();
         let mut tries = c.key;
         let id = loop {
             // A weight that is used in two layouts becomes two parameters.

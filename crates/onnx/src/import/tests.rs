@@ -651,3 +651,35 @@ fn what_cannot_be_written_leaves_nothing_behind() {
     assert!(error.contains("absent"), "{error}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn long_values_are_not_multiplied_by_long_chains() {
+    let chain = |op: &str, length: usize, first: &str| -> Vec<NodeProto> {
+        let name = |i: usize| {
+            if i == 0 {
+                first.to_owned()
+            } else {
+                format!("v{i}")
+            }
+        };
+        let nodes = (0..length).map(|i| node(op, &[&name(i)], &name(i + 1), vec![]));
+        nodes.collect()
+    };
+    let truths = TensorProto {
+        data_type: Some(DataType::Bool as i32),
+        dims: vec![60_000],
+        raw_data: Some(vec![1; 60_000].into()),
+        name: Some("t".into()),
+        ..TensorProto::default()
+    };
+    let ints = model(chain("Not", 5_000, "t"), vec![truths]);
+    let got = message(&ints);
+    assert!(got.contains("justif"), "{got}");
+
+    let ones = list("s", &[1; 500]);
+    let mut deep = vec![node("Reshape", &["x", "s"], "v0", vec![])];
+    deep.extend(chain("Relu", 10, "v0"));
+    deep[0].input[0] = "one".into();
+    let got = message(&model(deep, vec![ones, floats("one", &[1], &[1.0])]));
+    assert!(got.contains("500 axes"), "{got}");
+}

@@ -4,6 +4,8 @@
 //! batch (a class token, a position embedding made on the way), the batch counts as 1 instead: what
 //! meets it stretches it, and what could tell the difference does not fit and is an error.
 
+use std::sync::Arc;
+
 use slicewise_graph::{Dim, NodeId, Role, Shape, Tensor};
 
 /// What a name of the file stands for.
@@ -29,7 +31,7 @@ pub(super) enum Value {
 #[derive(Clone, Debug)]
 pub(super) struct Constant {
     /// The name for the parameter.
-    pub(super) name: String,
+    pub(super) name: Arc<str>,
     /// What it is to training.
     pub(super) role: Role,
     /// The elements.
