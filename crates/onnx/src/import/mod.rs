@@ -187,6 +187,11 @@ impl Importer<'_> {
             let name = t.name.clone().unwrap_or_default();
             let decoded = tensor::decode(&t, &mut external)
                 .map_err(|problem| self.malformed(format!("tensor '{name}' {problem}")))?;
+            if let (Decoded::Tensor(tensor), true) = (&decoded, t.data_location.is_some()) {
+                // What lies beside the model is as real as what lies within.
+                let beside = (tensor.len() as u64).saturating_mul(16);
+                self.budget = self.budget.saturating_add(beside);
+            }
             let mut value = self.decoded(&name, decoded, true);
             if let (Value::Constant(c), Some(role)) = (&mut value, role(t.doc_string.as_deref())) {
                 c.role = role;

@@ -683,3 +683,29 @@ fn long_values_are_not_multiplied_by_long_chains() {
     let got = message(&model(deep, vec![ones, floats("one", &[1], &[1.0])]));
     assert!(got.contains("500 axes"), "{got}");
 }
+
+#[test]
+fn weights_beside_the_model_may_be_turned_like_those_within() {
+    let mut graph = Graph::new("beside");
+    let x = graph
+        .input("x", Shape::new(&[2, 3, 1500]), DType::F32)
+        .unwrap();
+    let mut y = x;
+    for i in 0..4 {
+        let w = Tensor::from_fn(&[1500, 1500], |k| (k + i) as f32);
+        let w = graph
+            .constant_tensor(&format!("fc{i}.weight"), Role::Trainable, w)
+            .unwrap();
+        y = graph.add(&format!("fc{i}"), Op::Linear, &[y, w]).unwrap();
+    }
+    graph.set_outputs([y]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.onnx");
+    crate::export::model(&graph)
+        .unwrap()
+        .write(&path, 5000)
+        .unwrap();
+    let read = read(&path).unwrap();
+    assert_eq!(read.parameters().count(), 4);
+    assert_eq!(read, graph);
+}
