@@ -201,10 +201,7 @@ fn describe(model: &str, facts: &ModelFacts, offer: &Offer, precision: Precision
         ..Arm::default()
     };
     let skipped = if !offer.precisions.contains(&precision) {
-        Some(format!(
-            "{} does not run {precision} on this CPU",
-            offer.engine
-        ))
+        Some(format!("{} does not run {precision} here", offer.engine))
     } else if precision == Precision::Int8 {
         Some("int8 needs a quantized model, and the zoo's are not".to_owned())
     } else {
@@ -318,7 +315,7 @@ mod tests {
         assert_eq!((first.threads, first.status), (1, Status::Skipped));
         assert_eq!(
             first.reason.as_deref(),
-            Some("native does not run bf16 on this CPU")
+            Some("native does not run bf16 here")
         );
         assert_eq!(
             (arms[1].mode(), arms[1].status),

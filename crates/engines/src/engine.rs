@@ -131,7 +131,7 @@ pub enum EngineError {
         engine: &'static str,
     },
     /// The engine does not compute in that precision here.
-    #[error("{engine} does not run {precision} on this CPU")]
+    #[error("{engine} does not run {precision} here")]
     Precision {
         /// The engine's name.
         engine: &'static str,
