@@ -1,8 +1,8 @@
 //! Passes keep what a graph computes, and do what they are for.
 
 use slicewise_graph::{
-    Activation, Binary, Conv, ConvTranspose, DType, Dim, Graph, NodeId, Op, ReshapeDim, Role,
-    Shape, Task, Tensor, passes, reference,
+    Activation, Binary, Conv, ConvTranspose, Coordinates, DType, Dim, Graph, NodeId, Op,
+    ReshapeDim, Resize, ResizeMode, Role, Shape, Task, Tensor, passes, reference,
 };
 
 /// Numbers in [-1, 1) that differ from call to call but not from run to run.
@@ -200,6 +200,44 @@ fn batch_norm_folds_into_transposed_convolutions_and_into_a_bias() {
     let simple = passes::simplify(&graph).unwrap();
     assert_eq!(count(&simple, "BatchNorm"), 0);
     assert!(difference(&graph, &simple, &input) < 1e-6);
+}
+
+#[test]
+fn a_pointwise_convolution_moves_before_a_nearest_upsampling_and_no_other_does() {
+    let nearest = |size: &[usize]| Resize {
+        size: size.to_vec(),
+        mode: ResizeMode::Nearest,
+        coordinates: Coordinates::Asymmetric,
+        scales: None,
+    };
+    let linear = Resize {
+        mode: ResizeMode::Linear,
+        coordinates: Coordinates::HalfPixel,
+        ..nearest(&[8, 6])
+    };
+    for (name, resize, kernel, moves) in [
+        ("nearest x2", nearest(&[8, 6]), 1, true),
+        ("nearest, uneven", nearest(&[11, 5]), 1, true),
+        ("nearest, shrinking", nearest(&[2, 3]), 1, false),
+        ("linear", linear, 1, false),
+        ("3x3", nearest(&[8, 6]), 3, false),
+    ] {
+        let mut net = Net::new(&[2, 3, 4, 3]);
+        let (x, size) = (net.x, resize.size.clone());
+        let up = net.graph.add("up", Op::Resize(resize), &[x]).unwrap();
+        let y = net.conv("mix", up, 5, Conv::new(2, kernel).pad(kernel / 2), true);
+        net.graph.set_outputs(vec![y]);
+        let moved = passes::convolve_before_upsampling(&net.graph).unwrap();
+        let output = moved.node(moved.outputs()[0]);
+        assert_eq!(matches!(output.op, Op::Resize(_)), moves, "{name}");
+        assert_eq!(
+            output.shape,
+            Shape::new(&[2, 5, size[0], size[1]]),
+            "{name}"
+        );
+        let input = net.numbers.tensor(&[2, 3, 4, 3]);
+        assert_eq!(difference(&net.graph, &moved, &input), 0.0, "{name}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use slicewise_graph::{DType, Graph, NodeId, Op, Shape, Tensor, TensorData};
+use slicewise_graph::{DType, Graph, NodeId, Op, Shape, Tensor, TensorData, passes};
 use slicewise_kernels::{Buffer, Context, Isa};
 
 use crate::NativeError;
@@ -103,6 +103,7 @@ pub fn compile(graph: &Graph, options: &Options) -> Result<Network, NativeError>
 
 /// The same with given instruction set and threads.
 pub(crate) fn compile_with(graph: &Graph, context: Context) -> Result<Network, NativeError> {
+    let graph = &passes::convolve_before_upsampling(graph)?;
     let steps = build::steps(graph, &context)?;
     let planner = Planner::new(graph)?;
     planner.plan(steps, context)

@@ -1,14 +1,16 @@
 //! Rewrites that keep what a graph computes and leave less to compute.
 //!
 //! Every engine is given the same simplified graph ([`simplify`]), so that none is compared on
-//! work that another was spared.
+//! work that another was spared. The other passes are an engine's own choice.
 
+mod convolve_before_upsampling;
 mod dead_code;
 mod fold_batch_norm;
 mod fold_constants;
 mod merge_branches;
 mod rewriter;
 
+pub use convolve_before_upsampling::convolve_before_upsampling;
 pub use dead_code::remove_dead_code;
 pub use fold_batch_norm::fold_batch_norm;
 pub use fold_constants::fold_constants;
