@@ -37,6 +37,7 @@ mod strip;
 mod threads;
 mod tile;
 mod transposed;
+mod window;
 
 pub use activation::activate;
 pub use arg_max::{LabelsMut, arg_max};

@@ -2,8 +2,8 @@
 
 use slicewise_graph::{Pool, PoolKind};
 
-use crate::depthwise::{After, Planes, Window};
 use crate::isa::Simd;
+use crate::window::{After, Sweep, Window};
 use crate::{Context, Geometry};
 
 /// What a pooling window makes of its elements.
@@ -18,7 +18,7 @@ enum PoolingKind {
 /// A pool prepared for one input size.
 #[derive(Debug)]
 pub struct Pooling {
-    planes: Planes,
+    sweep: Sweep,
     kind: PoolingKind,
     /// Elements that a window's mean is divided by: per axis, per output.
     counts: [Vec<f32>; 3],
@@ -59,7 +59,7 @@ impl Pooling {
             (0..g.output[axis]).map(|o| count(o) as f32).collect()
         });
         Pooling {
-            planes: Planes::new(context, g, planes),
+            sweep: Sweep::new(context, g, planes),
             kind,
             counts,
         }
@@ -71,13 +71,9 @@ impl Pooling {
     /// If a slice is not of that size.
     pub fn run(&self, context: &Context, x: &[f32], y: &mut [f32]) {
         match self.kind {
-            PoolingKind::Max => {
-                self.planes
-                    .run(context, Largest, f32::NEG_INFINITY, 1, x, y, Nothing);
-            }
+            PoolingKind::Max => self.sweep.run(context, Largest, 1, x, y, Nothing),
             PoolingKind::Average => {
-                self.planes
-                    .run(context, Sum, 0.0, 1, x, y, Divide(&self.counts));
+                self.sweep.run(context, Sum, 1, x, y, Divide(&self.counts));
             }
         }
     }
@@ -87,13 +83,20 @@ impl Pooling {
 struct Largest;
 
 impl Window for Largest {
+    const FILL: f32 = f32::NEG_INFINITY;
+
     #[inline(always)]
     fn start<S: Simd>(self, s: S, _c: usize) -> S::V {
         s.splat(f32::NEG_INFINITY)
     }
 
     #[inline(always)]
-    fn step<S: Simd>(self, s: S, _c: usize, _t: usize, sum: S::V, x: S::V) -> S::V {
+    fn tap<S: Simd>(self, s: S, _c: usize, _t: usize) -> S::V {
+        s.splat(1.0)
+    }
+
+    #[inline(always)]
+    fn step<S: Simd>(self, s: S, _tap: S::V, sum: S::V, x: S::V) -> S::V {
         s.max(x, sum)
     }
 }
@@ -102,13 +105,20 @@ impl Window for Largest {
 struct Sum;
 
 impl Window for Sum {
+    const FILL: f32 = 0.0;
+
     #[inline(always)]
     fn start<S: Simd>(self, s: S, _c: usize) -> S::V {
         s.splat(0.0)
     }
 
     #[inline(always)]
-    fn step<S: Simd>(self, s: S, _c: usize, _t: usize, sum: S::V, x: S::V) -> S::V {
+    fn tap<S: Simd>(self, s: S, _c: usize, _t: usize) -> S::V {
+        s.splat(1.0)
+    }
+
+    #[inline(always)]
+    fn step<S: Simd>(self, s: S, _tap: S::V, sum: S::V, x: S::V) -> S::V {
         s.add(sum, x)
     }
 }

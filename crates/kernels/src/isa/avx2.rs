@@ -41,6 +41,7 @@ unsafe fn first(n: usize) -> __m256i {
 // is read or written, the trait's contract vouches for it.
 impl Simd for Avx2 {
     type V = __m256;
+    type Mask = __m256i;
     const LANES: usize = LANES;
     const ROWS: usize = 6;
     const COLUMNS: usize = 2;
@@ -77,6 +78,24 @@ impl Simd for Avx2 {
         }
         // SAFETY: see above; masked elements are not touched.
         unsafe { _mm256_maskload_ps(p, first(n)) }
+    }
+
+    #[inline(always)]
+    fn mask(self, from: usize, to: usize) -> Self::Mask {
+        // SAFETY: see above; neither count is above LANES.
+        unsafe { _mm256_andnot_si256(first(from.min(LANES)), first(to.min(LANES))) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_masked(self, p: *const f32, mask: Self::Mask) -> Self::V {
+        // SAFETY: see above; masked elements are not touched.
+        unsafe { _mm256_maskload_ps(p, mask) }
+    }
+
+    #[inline(always)]
+    fn blend(self, mask: Self::Mask, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: see above.
+        unsafe { _mm256_blendv_ps(b, a, _mm256_castsi256_ps(mask)) }
     }
 
     #[inline(always)]

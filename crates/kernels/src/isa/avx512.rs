@@ -40,6 +40,7 @@ fn first(n: usize) -> __mmask16 {
 // is read or written, the trait's contract vouches for it.
 impl Simd for Avx512 {
     type V = __m512;
+    type Mask = __mmask16;
     const LANES: usize = LANES;
     const ROWS: usize = 8;
     const COLUMNS: usize = 3;
@@ -72,6 +73,23 @@ impl Simd for Avx512 {
     unsafe fn load_first(self, p: *const f32, n: usize) -> Self::V {
         // SAFETY: see above; masked elements are not touched.
         unsafe { _mm512_maskz_loadu_ps(first(n), p) }
+    }
+
+    #[inline(always)]
+    fn mask(self, from: usize, to: usize) -> Self::Mask {
+        first(to.min(LANES)) & !first(from.min(LANES))
+    }
+
+    #[inline(always)]
+    unsafe fn load_masked(self, p: *const f32, mask: Self::Mask) -> Self::V {
+        // SAFETY: see above; masked elements are not touched.
+        unsafe { _mm512_maskz_loadu_ps(mask, p) }
+    }
+
+    #[inline(always)]
+    fn blend(self, mask: Self::Mask, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: see above.
+        unsafe { _mm512_mask_blend_ps(mask, b, a) }
     }
 
     #[inline(always)]

@@ -17,6 +17,8 @@ pub(crate) use scalar::Scalar;
 pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// One register of f32.
     type V: Copy;
+    /// A choice of a register's elements.
+    type Mask: Copy;
     /// Elements in a register.
     const LANES: usize;
     /// Rows of the register tile that convolution weights are packed for: with `COLUMNS`, 8 × 3
@@ -48,6 +50,16 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `n <= LANES`, and `p` must be valid for reads of `n` elements.
     unsafe fn load_first(self, p: *const f32, n: usize) -> Self::V;
+    /// The elements from `from` up to but not `to`, at most `LANES`; none if there are none between.
+    fn mask(self, from: usize, to: usize) -> Self::Mask;
+    /// Reads the elements of `mask`, the others are zero.
+    ///
+    /// # Safety
+    /// `p + i` must be valid for reads for each element `i` of the mask; it may point to nothing
+    /// for the others.
+    unsafe fn load_masked(self, p: *const f32, mask: Self::Mask) -> Self::V;
+    /// `a` at the elements of `mask`, `b` elsewhere.
+    fn blend(self, mask: Self::Mask, a: Self::V, b: Self::V) -> Self::V;
     /// Writes the first `n` elements.
     ///
     /// # Safety

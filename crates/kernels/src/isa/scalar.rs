@@ -31,6 +31,7 @@ fn mul_add(a: f32, b: f32, c: f32) -> f32 {
 
 impl Simd for Scalar {
     type V = [f32; LANES];
+    type Mask = [bool; LANES];
     const LANES: usize = LANES;
     // AArch64 has 32 registers, the others 16.
     const ROWS: usize = if cfg!(target_arch = "aarch64") { 8 } else { 6 };
@@ -66,6 +67,25 @@ impl Simd for Scalar {
             *v = unsafe { p.add(i).read() };
         }
         v
+    }
+
+    #[inline(always)]
+    fn mask(self, from: usize, to: usize) -> Self::Mask {
+        std::array::from_fn(|i| i >= from && i < to)
+    }
+
+    #[inline(always)]
+    unsafe fn load_masked(self, p: *const f32, mask: Self::Mask) -> Self::V {
+        std::array::from_fn(|i| match mask[i] {
+            // SAFETY: the caller vouches for the elements of the mask.
+            true => unsafe { p.wrapping_add(i).read() },
+            false => 0.0,
+        })
+    }
+
+    #[inline(always)]
+    fn blend(self, mask: Self::Mask, a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| if mask[i] { a[i] } else { b[i] })
     }
 
     #[inline(always)]

@@ -91,3 +91,56 @@ fn an_unknown_or_missing_instruction_set_is_an_error() {
         assert_eq!(Isa::named(isa.name()), Ok(isa));
     }
 }
+
+/// Reads the masked elements of a slice, `outside` elsewhere.
+struct Masked<'a> {
+    x: &'a [f32],
+    from: usize,
+    to: usize,
+    outside: f32,
+}
+
+impl Task for Masked<'_> {
+    type Output = Vec<f32>;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> Vec<f32> {
+        let mask = s.mask(self.from, self.to);
+        let mut out = vec![0.0; S::LANES];
+        // SAFETY: the slice has every element from `from` on up to `to` or a whole register; `out`
+        // is a register.
+        unsafe {
+            let start = self.x.as_ptr().wrapping_sub(self.from);
+            let v = s.load_masked(start, mask);
+            s.store(out.as_mut_ptr(), s.blend(mask, v, s.splat(self.outside)));
+        }
+        out
+    }
+}
+
+#[test]
+fn masked_loads_read_no_other_elements() {
+    let x: Vec<f32> = (1..=16).map(|i| i as f32).collect();
+    for isa in Isa::available() {
+        let lanes = isa.lanes();
+        for from in 0..=lanes + 1 {
+            for to in 0..=lanes + 1 {
+                for outside in [0.0, -1.0] {
+                    // No more than what may be read.
+                    let x = &x[..to.min(lanes).saturating_sub(from)];
+                    let got = isa.run(Masked {
+                        x,
+                        from,
+                        to,
+                        outside,
+                    });
+                    let want = |i: usize| match i >= from && i < to {
+                        true => (i - from + 1) as f32,
+                        false => outside,
+                    };
+                    let want: Vec<f32> = (0..lanes).map(want).collect();
+                    assert_eq!(got, want, "{} {from}..{to}", isa.name());
+                }
+            }
+        }
+    }
+}
