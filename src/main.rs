@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use commands::{bench, completions, doctor, engines, models, run, trial};
+use commands::{bench, completions, doctor, engines, models, profile, run, trial};
 
 /// Finds, tunes and runs the fastest medical-image segmentation network on the CPU at hand.
 #[derive(Parser)]
@@ -23,6 +23,7 @@ Examples:
   slicewise bench                          which network is fastest here, in a minute or two
   slicewise models list                    what there is to choose from
   slicewise engines add onnxruntime        one more engine to compare
+  slicewise profile resnet18+fpn           where the time of a network goes
   slicewise run mobilenetv4_conv_small+fpn --input x.npy --output labels.npy --task labels
 
 Exit codes: 0 done, 1 failed, 2 bad usage, 130 interrupted."
@@ -37,6 +38,7 @@ enum Command {
     Bench(bench::Args),
     Models(models::Args),
     Run(run::Args),
+    Profile(profile::Args),
     Doctor(doctor::Args),
     Engines(engines::Args),
     Completions(completions::Args),
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Models(args) => models::run(&args),
         Command::Run(args) => run::run(&args),
+        Command::Profile(args) => profile::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Engines(args) => engines::run(&args),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),

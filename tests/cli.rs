@@ -90,6 +90,16 @@ fn bad_usage_exits_with_2_and_one_line_that_says_what_would_be_right() {
             "'dynamic'",
         ),
         ("run resnet18+fpn --input x.npy", "--output"),
+        ("profile resnt18+fpn", "did you mean 'resnet18+fpn'"),
+        ("profile resnet18+fpn --runs 0", "1..=100000"),
+        ("profile resnet18+fpn --by layer", "step, kernel"),
+        ("profile resnet18+fpn --task masks", "logits, labels"),
+        (
+            "profile resnet18+fpn --engines native,tensorrt",
+            "there are: native, onnxruntime, openvino",
+        ),
+        ("profile stunet_s --size 64", "spatial sizes"),
+        ("profile x.onnx --size 64", "an ONNX file has its own"),
         ("engines add tensorrt", "there are: onnxruntime, openvino"),
         ("engines probe onnxruntime", "<PATH>"),
         ("completions tcl", "bash"),
@@ -159,6 +169,15 @@ fn what_fails_exits_with_1_and_one_line() {
             "no/x.onnx",
         ),
         ("engines probe onnxruntime none.so".into(), "none.so"),
+        ("profile bad.onnx".into(), "bad.onnx"),
+        (
+            "profile resnet18+fpn --size 32 --engines native,openvino".into(),
+            "slicewise engines add openvino",
+        ),
+        (
+            "profile resnet18 --size 32 --runs 1 --json file/x.json".into(),
+            "file",
+        ),
     ];
     let mut wrong = Vec::new();
     for (line, want) in cases {
@@ -187,6 +206,7 @@ fn every_command_has_a_help_text_with_an_example() {
         "models show",
         "models export",
         "run",
+        "profile",
         "doctor",
         "engines",
         "engines list",
@@ -324,6 +344,68 @@ fn repeating_a_run_prints_its_times() {
 /// A benchmark of two small arms.
 const BENCH: &str = "bench --models mobilenetv4_conv_small+fpn,resnet18+fpn --size 32 --classes 3 \
                      --seconds 4 --rounds 3 --threads 1";
+
+#[test]
+fn a_profile_names_every_step_and_its_times_add_up() {
+    let folder = TempDir::new().expect("a folder");
+    let line = "profile mobilenetv4_conv_small+fpn --size 64x96 --classes 5 --runs 3 --json p.json";
+    let Ran { code, out, err } = run_in(folder.path(), line);
+    assert_eq!(code, Some(0), "{err}");
+    for want in [
+        "encoder.conv_stem",
+        "(between)",
+        "(total)",
+        "GFLOP/s",
+        "labels, input 1x3x64x96",
+    ] {
+        assert!(out.contains(want), "{want}: {out}");
+    }
+    let tables = out.split("\nmobilenetv4").next().expect("the tables");
+    assert!(tables.lines().all(|l| l.chars().count() <= 120), "{out}");
+    let text = fs::read_to_string(folder.path().join("p.json")).expect("written");
+    let record: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(
+        (&record["kind"], &record["schema"]),
+        (&"slicewise-profile".into(), &1.into())
+    );
+    let native = &record["engines"][0];
+    let operations = native["operations"].as_array().expect("a list");
+    let ms = |v: &Value| v.as_f64().expect("a time");
+    let sum: f64 = operations.iter().map(|o| ms(&o["ms"])).sum();
+    assert!((sum + ms(&native["between_ms"]) - ms(&native["total_ms"])).abs() < 1e-9);
+    let stem = &operations[0];
+    // 32 filters of 3x3x3 at 32x48; input, weights, bias and result of f32.
+    assert_eq!(stem["macs"], 32 * 27 * 32 * 48);
+    assert_eq!(
+        stem["bytes"],
+        4 * (3 * 64 * 96 + 32 * 27 + 32 + 32 * 32 * 48)
+    );
+    assert!(
+        stem["nodes"].as_array().expect("a list").len() > 1,
+        "{stem}"
+    );
+
+    let Ran { code, out, .. } = run(&line.replace("p.json", "-"));
+    assert_eq!(code, Some(0));
+    assert!(serde_json::from_str::<Value>(&out).is_ok(), "{out}");
+    let by_kernel = line.replace("--json p.json", "--by kernel");
+    let Ran { code, out, .. } = run(&by_kernel);
+    assert_eq!(code, Some(0));
+    assert!(
+        !out.contains("encoder.conv_stem") && out.contains("steps"),
+        "{out}"
+    );
+}
+
+#[test]
+fn an_onnx_file_is_profiled_like_the_model_it_came_from() {
+    let folder = TempDir::new().expect("a folder");
+    let export = "models export resnet18+fpn --size 32 --classes 3 --batch dynamic -o m.onnx";
+    assert_eq!(run_in(folder.path(), export).code, Some(0));
+    let Ran { code, out, err } = run_in(folder.path(), "profile m.onnx --runs 1 --threads 1");
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("m.onnx to logits, input 1x3x32x32"), "{out}");
+}
 
 #[test]
 fn a_benchmark_ends_with_a_ranked_table_and_files() {

@@ -5,5 +5,6 @@ pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod engines;
 pub(crate) mod models;
+pub(crate) mod profile;
 pub(crate) mod run;
 pub(crate) mod trial;

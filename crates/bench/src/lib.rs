@@ -9,6 +9,7 @@ pub mod json;
 pub mod lab;
 pub mod machine;
 pub mod plan;
+pub mod profile;
 pub mod ranking;
 pub mod record;
 pub mod rounds;

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use slicewise_graph::{Graph, GraphError, Task, Tensor, passes};
 
+use crate::Profiler;
+
 /// The arithmetic that a session computes in.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -93,6 +95,17 @@ pub trait Engine: Send + Sync {
         graph: &Graph,
         options: &CompileOptions,
     ) -> Result<Box<dyn Session>, EngineError>;
+
+    /// The same for finding out where a run's time goes. The accounting itself takes time, so a
+    /// profile's runs are no measurement of the engine.
+    ///
+    /// # Errors
+    /// As [`Engine::compile`].
+    fn profiler(
+        &self,
+        graph: &Graph,
+        options: &CompileOptions,
+    ) -> Result<Box<dyn Profiler>, EngineError>;
 }
 
 /// A network ready to run.

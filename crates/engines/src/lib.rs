@@ -24,6 +24,7 @@ mod openvino;
 mod outputs;
 mod probe;
 pub mod process;
+mod profile;
 mod wheels;
 
 use std::collections::BTreeMap;
@@ -36,6 +37,7 @@ pub use discover::{Availability, Found, How, Places, Searched};
 pub use engine::{CompileOptions, Engine, EngineError, EngineInfo, Precision, Session, prepare};
 pub use install::{InstallError, Installed, add};
 pub use probe::{ProbeError, ProbeReport, probe_in_child, probe_in_this_process, probe_with};
+pub use profile::{Operation, Profile, Profiler, node_names, plain_name};
 
 /// Every engine's name, the preferred one first.
 pub const ENGINES: [&str; 3] = ["native", "onnxruntime", "openvino"];

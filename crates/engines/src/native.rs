@@ -1,10 +1,15 @@
 //! slicewise's own engine, always there.
 
+use std::time::Instant;
+
 use slicewise_graph::{Graph, Tensor};
-use slicewise_native::{Network, Options};
+use slicewise_native::{Network, Options, StepInfo};
 
 use crate::inputs::{Spec, check_inputs};
-use crate::{CompileOptions, Engine, EngineError, EngineInfo, Precision, Session, prepare};
+use crate::{
+    CompileOptions, Engine, EngineError, EngineInfo, Operation, Precision, Profile, Profiler,
+    Session, prepare,
+};
 
 pub(crate) const NAME: &str = "native";
 
@@ -46,15 +51,79 @@ impl Engine for Native {
         graph: &Graph,
         options: &CompileOptions,
     ) -> Result<Box<dyn Session>, EngineError> {
+        Ok(Box::new(self.session(graph, options)?))
+    }
+
+    fn profiler(
+        &self,
+        graph: &Graph,
+        options: &CompileOptions,
+    ) -> Result<Box<dyn Profiler>, EngineError> {
+        let session = self.session(graph, options)?;
+        let operations = session.network.steps().into_iter().map(operation).collect();
+        let profile = Profile {
+            runs: Vec::new(),
+            operations,
+        };
+        Ok(Box::new(NativeProfiler { session, profile }))
+    }
+}
+
+impl Native {
+    fn session(
+        &self,
+        graph: &Graph,
+        options: &CompileOptions,
+    ) -> Result<NativeSession, EngineError> {
         crate::check_precision(NAME, self.precisions(), graph, options.precision)?;
         let graph = prepare(graph, options)?;
         let threads = options.threads.max(1);
         let network = slicewise_native::compile(&graph, &Options { threads }).map_err(failed)?;
-        Ok(Box::new(NativeSession {
+        Ok(NativeSession {
             inputs: Spec::inputs(&graph),
             network,
             threads,
-        }))
+        })
+    }
+}
+
+/// A step that has not run.
+fn operation(step: StepInfo) -> Operation {
+    Operation {
+        name: step.name,
+        operators: step.op,
+        kernel: Some(step.kernel.to_owned()),
+        nodes: step.nodes,
+        output: Some(step.output),
+        macs: Some(step.macs),
+        bytes: Some(step.bytes),
+        ms: Vec::new(),
+    }
+}
+
+struct NativeProfiler {
+    session: NativeSession,
+    profile: Profile,
+}
+
+impl Profiler for NativeProfiler {
+    fn run(&mut self, inputs: &[Tensor], counted: bool) -> Result<(), EngineError> {
+        check_inputs(NAME, &self.session.inputs, inputs)?;
+        let network = &mut self.session.network;
+        let begin = Instant::now();
+        network.run_profiled(inputs).map_err(failed)?;
+        let ms = begin.elapsed().as_secs_f64() * 1e3;
+        if counted {
+            self.profile.runs.push(ms);
+            for (operation, step) in self.profile.operations.iter_mut().zip(network.steps()) {
+                operation.ms.extend(step.ms);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<Profile, EngineError> {
+        Ok(self.profile)
     }
 }
 

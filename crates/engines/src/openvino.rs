@@ -2,15 +2,19 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::Instant;
 
 use slicewise_graph::{Graph, Tensor};
 
 use crate::ffi::one_line;
-use crate::ffi::openvino::{Compiled, Core, Request, load};
+use crate::ffi::openvino::{Compiled, Core, Request, Timing, load};
 use crate::inputs::{Spec, check_inputs};
 use crate::model_file::OnnxModel;
 use crate::outputs::Outputs;
-use crate::{CompileOptions, Engine, EngineError, EngineInfo, Precision, Session, prepare};
+use crate::{
+    CompileOptions, Engine, EngineError, EngineInfo, Operation, Precision, Profile, Profiler,
+    Session, prepare,
+};
 
 pub(crate) const NAME: &str = "openvino";
 
@@ -67,6 +71,7 @@ impl OpenVino {
         &self,
         model: &OnnxModel,
         options: &CompileOptions,
+        profiled: bool,
     ) -> Result<Compiled, String> {
         let mut core = self.core.lock().unwrap_or_else(|e| e.into_inner());
         let settings = [
@@ -75,6 +80,7 @@ impl OpenVino {
             ("INFERENCE_NUM_THREADS", &options.threads.max(1).to_string()),
             // Left alone, OpenVINO takes bf16 wherever the CPU has it, and says nothing.
             ("INFERENCE_PRECISION_HINT", hint(options.precision)),
+            ("PERF_COUNT", if profiled { "YES" } else { "NO" }),
         ];
         for (key, value) in settings {
             core.set_property(key, value)?;
@@ -126,10 +132,35 @@ impl Engine for OpenVino {
         graph: &Graph,
         options: &CompileOptions,
     ) -> Result<Box<dyn Session>, EngineError> {
+        Ok(Box::new(self.session(graph, options, false)?))
+    }
+
+    fn profiler(
+        &self,
+        graph: &Graph,
+        options: &CompileOptions,
+    ) -> Result<Box<dyn Profiler>, EngineError> {
+        Ok(Box::new(OpenVinoProfiler {
+            session: self.session(graph, options, true)?,
+            account: Account::default(),
+            runs: Vec::new(),
+        }))
+    }
+}
+
+impl OpenVino {
+    fn session(
+        &self,
+        graph: &Graph,
+        options: &CompileOptions,
+        profiled: bool,
+    ) -> Result<OpenVinoSession, EngineError> {
         crate::check_precision(NAME, self.precisions(), graph, options.precision)?;
         let graph = prepare(graph, options)?;
         let model = OnnxModel::new(&graph).map_err(failed)?;
-        let compiled = self.compile_model(&model, options).map_err(failed)?;
+        let compiled = self
+            .compile_model(&model, options, profiled)
+            .map_err(failed)?;
         let runs_in = compiled
             .property("INFERENCE_PRECISION_HINT")
             .map_err(failed)?;
@@ -148,7 +179,7 @@ impl Engine for OpenVino {
                 graph.outputs().len()
             )));
         }
-        Ok(Box::new(OpenVinoSession {
+        Ok(OpenVinoSession {
             inputs,
             outputs: Outputs::new(&graph)?,
             request: compiled.request().map_err(failed)?,
@@ -157,7 +188,7 @@ impl Engine for OpenVino {
                 OnnxModel::Bytes(_) => None,
                 file => Some(file),
             },
-        }))
+        })
     }
 }
 
@@ -198,9 +229,148 @@ impl Session for OpenVinoSession {
     }
 }
 
+/// OpenVINO states the mean time of each operation over all runs so far, the first one with its
+/// fresh memory among them. So what the counted runs of a visit took on average is the difference of two
+/// sums, and that is all there is to know.
+#[derive(Default)]
+struct Account {
+    operations: Vec<Operation>,
+    /// Runs so far.
+    runs: usize,
+    /// Runs and every operation's time in them, in ms, when the visit began and now.
+    begin: (usize, Vec<f64>),
+    end: (usize, Vec<f64>),
+}
+
+impl Account {
+    /// Takes what is stated after a run.
+    fn add(&mut self, timings: &[Timing], counted: bool) -> Result<(), String> {
+        if self.operations.is_empty() {
+            self.operations = operations(timings);
+            self.begin.1 = vec![0.0; self.operations.len()];
+        }
+        if !counted {
+            self.close();
+        }
+        let executed: Vec<&Timing> = timings.iter().filter(|t| t.executed).collect();
+        let same = |(o, t): (&Operation, &&Timing)| o.name == t.name;
+        if executed.len() != self.operations.len()
+            || !self.operations.iter().zip(&executed).all(same)
+        {
+            return Err("executed other operations than in the run before".into());
+        }
+        self.runs += 1;
+        let sums = executed.iter().map(|t| t.mean_ms * self.runs as f64);
+        self.end = (self.runs, sums.collect());
+        if !counted {
+            self.begin = self.end.clone();
+        }
+        Ok(())
+    }
+
+    /// Ends a visit.
+    fn close(&mut self) {
+        let runs = self.end.0.saturating_sub(self.begin.0);
+        if runs > 0 {
+            let sums = self.begin.1.iter().zip(&self.end.1);
+            for (operation, (begin, end)) in self.operations.iter_mut().zip(sums) {
+                // What is stated is rounded to a µs.
+                operation.ms.push(((end - begin) / runs as f64).max(0.0));
+            }
+        }
+        self.begin = self.end.clone();
+    }
+}
+
+/// The operations executed. What is listed after one and was not executed was fused into it.
+fn operations(timings: &[Timing]) -> Vec<Operation> {
+    let mut operations: Vec<Operation> = Vec::new();
+    for timing in timings {
+        match (timing.executed, operations.last_mut()) {
+            (true, _) => operations.push(Operation {
+                name: timing.name.clone(),
+                operators: timing.operator.clone(),
+                kernel: Some(timing.kernel.clone()),
+                nodes: vec![timing.name.clone()],
+                ..Operation::default()
+            }),
+            (false, Some(before)) => before.nodes.push(timing.name.clone()),
+            (false, None) => {}
+        }
+    }
+    operations
+}
+
+struct OpenVinoProfiler {
+    session: OpenVinoSession,
+    account: Account,
+    runs: Vec<f64>,
+}
+
+impl Profiler for OpenVinoProfiler {
+    fn run(&mut self, inputs: &[Tensor], counted: bool) -> Result<(), EngineError> {
+        let begin = Instant::now();
+        self.session.run(inputs)?;
+        let ms = begin.elapsed().as_secs_f64() * 1e3;
+        if counted {
+            self.runs.push(ms);
+        }
+        let timings = self.session.request.timings().map_err(failed)?;
+        self.account.add(&timings, counted).map_err(failed)
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<Profile, EngineError> {
+        self.account.close();
+        Ok(Profile {
+            runs: self.runs,
+            operations: self.account.operations,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn means_over_all_runs_become_the_times_of_the_runs_that_count() {
+        let timing = |name: &str, executed: bool, mean_ms: f64| Timing {
+            name: name.into(),
+            operator: String::new(),
+            kernel: String::new(),
+            executed,
+            mean_ms,
+        };
+        let state = |conv: f64, pool: f64| {
+            vec![
+                timing("x", false, 0.0),
+                timing("conv", true, conv),
+                timing("relu", false, 0.0),
+                timing("pool", true, pool),
+            ]
+        };
+        // conv takes 9, 1, 3, then 6, 4 ms; pool always 2.
+        let mut account = Account::default();
+        for (mean, counted) in [(9.0, false), (5.0, true), (13.0 / 3.0, true)] {
+            account.add(&state(mean, 2.0), counted).unwrap();
+        }
+        for (mean, counted) in [(19.0 / 4.0, false), (23.0 / 5.0, true)] {
+            account.add(&state(mean, 2.0), counted).unwrap();
+        }
+        account.close();
+        let [conv, pool] = &account.operations[..] else {
+            panic!("two operations are executed");
+        };
+        assert_eq!(conv.nodes, ["conv", "relu"]);
+        for (got, want) in [(&conv.ms, [2.0, 4.0]), (&pool.ms, [2.0, 2.0])] {
+            let close = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-9;
+            assert!(
+                got.len() == 2 && got.iter().zip(&want).all(close),
+                "{got:?}"
+            );
+        }
+        assert!(account.add(&state(1.0, 1.0)[..2], true).is_err());
+    }
 
     #[test]
     fn the_version_keeps_its_build_number_and_drops_the_branch() {

@@ -1,5 +1,6 @@
 //! A compiled network: its steps, its memory, and running them.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use slicewise_graph::{DType, Graph, NodeId, Op, Shape, Tensor, TensorData, passes};
@@ -37,8 +38,12 @@ pub struct StepInfo {
     pub kernel: &'static str,
     /// Type and shape of what it makes.
     pub output: String,
+    /// The nodes that it computes.
+    pub nodes: Vec<String>,
     /// Multiply-accumulates.
     pub macs: u64,
+    /// Bytes of its operands, weights and result, each counted once.
+    pub bytes: u64,
     /// Time of the last profiled run.
     pub ms: Option<f64>,
 }
@@ -278,14 +283,43 @@ impl<'a> Planner<'a> {
 
     fn info(&self, step: &Step) -> StepInfo {
         let node = self.graph.node(step.output);
+        let (computed, weights) = self.inside(step);
+        let tensors: BTreeSet<NodeId> = (step.inputs.iter().copied())
+            .chain(weights)
+            .chain([step.output])
+            .collect();
+        let name = |id: &NodeId| self.graph.node(*id).name.clone();
         StepInfo {
             name: step.name.clone(),
             op: step.op.clone(),
             kernel: step.kernel.describe(),
             output: format!("{} {}", node.dtype, node.shape),
+            nodes: computed.iter().map(name).collect(),
             macs: step.macs,
+            bytes: tensors.into_iter().map(|id| self.bytes(id) as u64).sum(),
             ms: None,
         }
+    }
+
+    /// The nodes that a step computes, and the weights among what they read.
+    fn inside(&self, step: &Step) -> (BTreeSet<NodeId>, BTreeSet<NodeId>) {
+        let (mut computed, mut weights) = (BTreeSet::new(), BTreeSet::new());
+        let mut open = vec![step.output];
+        while let Some(id) = open.pop() {
+            let node = self.graph.node(id);
+            if step.inputs.contains(&id) || matches!(node.op, Op::Input) {
+                continue;
+            }
+            match node.op {
+                Op::Parameter(_) => weights.insert(id),
+                _ if computed.insert(id) => {
+                    open.extend(&node.inputs);
+                    true
+                }
+                _ => false,
+            };
+        }
+        (computed, weights)
     }
 }
 

@@ -53,6 +53,11 @@ impl Runner {
         })
     }
 
+    /// Ends the account of time that the session was told to keep, and returns its file.
+    pub(crate) fn end_profiling(&mut self) -> ort::Result<String> {
+        self.session.end_profiling()
+    }
+
     /// Runs once, straight into `outputs`.
     pub(crate) fn run(&mut self, inputs: &[Tensor], outputs: &mut [Buffer]) -> ort::Result<()> {
         assert_eq!(inputs.len(), self.inputs.len(), "one tensor per input");

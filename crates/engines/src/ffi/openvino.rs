@@ -31,10 +31,12 @@ const FUNCTIONS: &[&str] = &[
     "ov_get_last_err_msg",
     "ov_get_openvino_version",
     "ov_infer_request_free",
+    "ov_infer_request_get_profiling_info",
     "ov_infer_request_infer",
     "ov_infer_request_set_input_tensor_by_index",
     "ov_infer_request_set_output_tensor_by_index",
     "ov_model_free",
+    "ov_profiling_info_list_free",
     "ov_tensor_create_from_host_ptr",
     "ov_tensor_free",
     "ov_version_free",
@@ -279,6 +281,61 @@ impl Request {
         }
         // SAFETY: `&mut self` makes this the only run of the request, and all memory set above lives.
         check(unsafe { ov::ov_infer_request_infer(self.0) })
+    }
+
+    /// What every run so far did, if the model was compiled with `PERF_COUNT`.
+    pub(crate) fn timings(&self) -> Result<Vec<Timing>, String> {
+        let mut list = ov::ov_profiling_info_list_t {
+            profiling_infos: null_mut(),
+            size: 0,
+        };
+        // SAFETY: the request is live; the list is filled on success and freed below.
+        check(unsafe { ov::ov_infer_request_get_profiling_info(self.0, &mut list) })?;
+        let mut timings = Vec::with_capacity(list.size);
+        if !list.profiling_infos.is_null() {
+            // SAFETY: the library has filled so many entries, and nothing changes them meanwhile.
+            let infos = unsafe { std::slice::from_raw_parts(list.profiling_infos, list.size) };
+            for info in infos {
+                // SAFETY: the strings belong to the list, which still lives.
+                timings.push(unsafe {
+                    Timing {
+                        name: copy_text(info.node_name),
+                        operator: copy_text(info.node_type),
+                        kernel: copy_text(info.exec_type),
+                        executed: info.status == ov::ov_profiling_info_t_Status::EXECUTED,
+                        mean_ms: info.real_time as f64 * 1e-3,
+                    }
+                });
+            }
+        }
+        // SAFETY: the list came from the library and is not used again.
+        unsafe { ov::ov_profiling_info_list_free(&mut list) };
+        Ok(timings)
+    }
+}
+
+/// What one node of a compiled model did.
+#[derive(Clone)]
+pub(crate) struct Timing {
+    pub(crate) name: String,
+    pub(crate) operator: String,
+    pub(crate) kernel: String,
+    pub(crate) executed: bool,
+    /// Over all runs so far.
+    pub(crate) mean_ms: f64,
+}
+
+/// Copies a string of the library's.
+///
+/// # Safety
+/// `value` is null or a string that ends in zero.
+unsafe fn copy_text(value: *const c_char) -> String {
+    match value.is_null() {
+        true => String::new(),
+        // SAFETY: as the caller promises.
+        false => unsafe { CStr::from_ptr(value) }
+            .to_string_lossy()
+            .into_owned(),
     }
 }
 
