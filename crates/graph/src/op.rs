@@ -247,6 +247,15 @@ impl ConvTranspose {
             groups: 1,
         }
     }
+
+    /// Whether every output element is made from exactly one input element.
+    pub fn is_disjoint(&self) -> bool {
+        self.groups == 1
+            && self.kernel == self.stride
+            && self.dilation.iter().all(|d| *d == 1)
+            && self.pads.iter().all(|p| *p == (0, 0))
+            && self.output_padding.iter().all(|p| *p == 0)
+    }
 }
 
 /// A pooling window; the sizes per spatial axis.

@@ -61,6 +61,29 @@ macro_rules! labels {
                     })*
                 }
             }
+
+            /// Writes labels, given as whole f32 in `P` lists of one length, from `at` on: the first
+            /// of every list, then the second of every list.
+            ///
+            /// # Safety
+            /// No other thread may touch these labels meanwhile.
+            #[inline(always)]
+            pub(crate) unsafe fn weave<const P: usize>(&self, at: usize, labels: [&[f32]; P]) {
+                let n = labels[0].len();
+                assert!(labels.iter().all(|l| l.len() == n), "lists of one length");
+                match self {
+                    $(SharedLabels::$variant(to) => {
+                        // SAFETY: as this function's.
+                        let to = unsafe { to.part(at, P * n) };
+                        for (i, to) in to.chunks_exact_mut(P).enumerate() {
+                            for (to, labels) in to.iter_mut().zip(labels) {
+                                // SAFETY: as in `write`.
+                                *to = unsafe { labels[i].to_int_unchecked() };
+                            }
+                        }
+                    })*
+                }
+            }
         }
     };
 }

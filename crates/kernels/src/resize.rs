@@ -20,9 +20,9 @@ const BAND: usize = 16;
 /// An output sample of one axis: two input samples and their shares; one sample has its share 1
 /// and the other's 0.
 #[derive(Clone, Copy, PartialEq, Debug)]
-struct Mix {
-    at: [usize; 2],
-    share: [f32; 2],
+pub(crate) struct Mix {
+    pub(crate) at: [usize; 2],
+    pub(crate) share: [f32; 2],
 }
 
 /// A resampling prepared for one input size.
@@ -196,6 +196,13 @@ impl Resampling {
     }
 }
 
+/// The samples of every output on spatial axis `axis`; `None` if one has more than two.
+pub(crate) fn mixes(spec: &Resize, axis: usize, input: usize) -> Option<Vec<Mix>> {
+    let taps = sampling::taps(spec, axis, input);
+    let two = taps.iter().all(|t| t.len() <= 2);
+    two.then(|| taps.iter().map(|t| mix(t)).collect())
+}
+
 fn mix(taps: &[sampling::Tap]) -> Mix {
     match *taps {
         [(at, _)] => Mix {
@@ -302,13 +309,22 @@ impl Stretch {
                     s.store(out.as_mut_ptr(), v);
                 }
             } else {
-                for (j, out) in out.iter_mut().enumerate().take(S::LANES) {
-                    let sample = |k: usize| from[self.places[k][i + j]];
-                    *out = if self.single {
-                        sample(0)
-                    } else {
-                        sample(0) * self.shares[0][i + j] + sample(1) * self.shares[1][i + j]
-                    };
+                // Sampled one by one, mixed in the same way.
+                let mut samples = [[0.0; 16]; 2];
+                for (samples, places) in samples.iter_mut().zip(&self.places) {
+                    for (sample, place) in samples.iter_mut().zip(&places[i..i + S::LANES]) {
+                        *sample = from[*place];
+                    }
+                }
+                // SAFETY: a register has at most 16 elements, and the tables have whole registers.
+                unsafe {
+                    let mut v = s.load(samples[0].as_ptr());
+                    if !self.single {
+                        let b = s.load(samples[1].as_ptr());
+                        let share = |k: usize| s.load(self.shares[k].as_ptr().add(i));
+                        v = s.fma(b, share(1), s.mul(v, share(0)));
+                    }
+                    s.store(out.as_mut_ptr(), v);
                 }
             }
             i += S::LANES;

@@ -8,8 +8,8 @@ use slicewise_graph::{
     reference,
 };
 use slicewise_kernels::{
-    Broadcast, Context, Convolution, Depthwise, Geometry, Linear, MatMul, Pooling, Resampling,
-    Upconvolution,
+    Broadcast, Context, Convolution, Depthwise, Geometry, LabelConvolution, LabelHead, Linear,
+    MatMul, Pooling, Resampling, Upconvolution,
 };
 
 use crate::NativeError;
@@ -225,8 +225,17 @@ impl<'a> Builder<'a> {
         names.extend(tail.activation.map(|f| f.name()));
         names.extend(tail.residual.map(|_| "Add"));
         names.extend(tail.then.map(|f| f.name()));
-        if matches!(kernel, Kernel::ConvLabels(_) | Kernel::ResizeLabels { .. }) {
-            names.push("ArgMax");
+        match kernel {
+            Kernel::LabelHead(_) if matches!(node.op, Op::Conv(_)) => {
+                names.extend(["Resize", "ArgMax"]);
+            }
+            Kernel::LabelHead(_)
+            | Kernel::LabelConvolution(_)
+            | Kernel::ConvLabels(_)
+            | Kernel::ResizeLabels { .. } => {
+                names.push("ArgMax");
+            }
+            _ => {}
         }
         for name in names {
             op.push('+');
@@ -276,6 +285,23 @@ impl<'a> Builder<'a> {
             });
         }
         let (batch, bias) = (x[0], bias.as_deref());
+        if let Some((resize, labels)) = self.uses.resized_arg_max(id)
+            && spec.groups == 1
+            && geometry.is_pointwise()
+            && let Some(head) =
+                LabelHead::convolved(self.context, resize, &x[2..], out, weight, bias)
+        {
+            tail.end = labels;
+            return Ok(Kernel::LabelHead(head));
+        }
+        if let Some(labels) = self.uses.arg_max(id)
+            && spec.groups == 1
+            && geometry.is_pointwise()
+            && let Some(conv) = LabelConvolution::new(self.context, &x[2..], out, weight, bias)
+        {
+            tail.end = labels;
+            return Ok(Kernel::LabelConvolution(conv));
+        }
         let conv = Convolution::new(
             self.context,
             geometry,
@@ -306,6 +332,19 @@ impl<'a> Builder<'a> {
         let (weight, bias) = (self.weight(node, 1)?, self.bias(node)?);
         let weight = self.elements(node, &weight)?;
         let (input, output) = (&x[2..], &y[2..]);
+        if let Some(labels) = self.uses.arg_max(id)
+            && let Some(conv) = LabelConvolution::transposed(
+                self.context,
+                spec,
+                input,
+                y[1],
+                weight,
+                bias.as_deref(),
+            )
+        {
+            tail.end = labels;
+            return Ok(Kernel::LabelConvolution(conv));
+        }
         let conv = Upconvolution::new(
             self.context,
             spec,
@@ -322,8 +361,15 @@ impl<'a> Builder<'a> {
 
     fn resize(&mut self, id: NodeId, spec: &Resize, tail: &mut Tail) -> Built {
         let x = self.dims(self.graph.node(id).inputs[0])?;
+        let labels = self.uses.arg_max(id);
+        if let Some(labels) = labels
+            && let Some(head) = LabelHead::resampled(self.context, spec, &x[2..], x[1])
+        {
+            tail.end = labels;
+            return Ok(Kernel::LabelHead(head));
+        }
         let resampling = Resampling::new(self.context, spec, &x[2..]);
-        if let Some(labels) = self.uses.arg_max(id).filter(|_| resampling.has_labels()) {
+        if let Some(labels) = labels.filter(|_| resampling.has_labels()) {
             tail.end = labels;
             return Ok(Kernel::ResizeLabels {
                 resampling,

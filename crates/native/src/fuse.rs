@@ -1,6 +1,6 @@
 //! What becomes one step: the nodes after a producer that its kernel can finish on the way.
 
-use slicewise_graph::{Activation, Binary, Graph, NodeId, Op};
+use slicewise_graph::{Activation, Binary, Graph, NodeId, Op, Resize};
 
 /// Who uses what, and which nodes are already computed.
 pub(crate) struct Uses<'a> {
@@ -77,6 +77,15 @@ impl<'a> Uses<'a> {
     pub(crate) fn arg_max(&self, id: NodeId) -> Option<NodeId> {
         let user = self.only_user(id)?;
         matches!(self.graph.node(user).op, Op::ArgMax { axis: 1, .. }).then_some(user)
+    }
+
+    /// The resampling that alone uses `id`, and the arg-max over channels that alone uses that.
+    pub(crate) fn resized_arg_max(&self, id: NodeId) -> Option<(&'a Resize, NodeId)> {
+        let user = self.only_user(id)?;
+        match &self.graph.node(user).op {
+            Op::Resize(spec) => Some((spec, self.arg_max(user)?)),
+            _ => None,
+        }
     }
 
     /// What the step that begins at `id` can take with it.

@@ -20,6 +20,12 @@ pub(crate) enum Kernel {
     },
     /// A convolution of which only the strongest channel is kept.
     ConvLabels(Convolution),
+    /// A 1×1 convolution, or a transposed one without overlap, of which only the strongest channel
+    /// is kept.
+    LabelConvolution(LabelConvolution),
+    /// A resampling on two axes of which only the strongest channel is kept, perhaps with the 1×1
+    /// convolution before it.
+    LabelHead(LabelHead),
     Upconvolution {
         conv: Upconvolution,
         activation: Option<Activation>,
@@ -153,6 +159,8 @@ impl Kernel {
             Kernel::Conv { .. }
             | Kernel::Depthwise { .. }
             | Kernel::ConvLabels(_)
+            | Kernel::LabelConvolution(_)
+            | Kernel::LabelHead(_)
             | Kernel::Upconvolution { .. }
             | Kernel::Linear { .. }
             | Kernel::MatMul(_)
@@ -176,6 +184,8 @@ impl Kernel {
             Kernel::Conv { conv, .. } => conv.describe(),
             Kernel::Depthwise { .. } => "depthwise",
             Kernel::ConvLabels(_) => "convolution to labels",
+            Kernel::LabelConvolution(conv) => conv.describe(),
+            Kernel::LabelHead(head) => head.describe(),
             Kernel::Upconvolution { conv, .. } => conv.describe(),
             Kernel::ChannelAffine { .. } => "channel affine",
             Kernel::GroupNorm { .. } => "group norm",
@@ -219,6 +229,8 @@ impl Kernel {
             Kernel::ConvLabels(conv) => {
                 conv.run(context, x()?, Destination::Labels(y.labels()?));
             }
+            Kernel::LabelConvolution(conv) => conv.run(context, x()?, y.labels()?),
+            Kernel::LabelHead(head) => head.run(context, x()?, y.labels()?),
             Kernel::Upconvolution { conv, activation } => {
                 conv.run(context, x()?, y.f32()?, *activation);
             }

@@ -45,6 +45,7 @@ impl Simd for Avx2 {
     const LANES: usize = LANES;
     const ROWS: usize = 6;
     const COLUMNS: usize = 2;
+    const REGISTERS: usize = 16;
 
     #[inline(always)]
     fn vectorize<T: Task>(self, task: T) -> T::Output {
@@ -191,6 +192,12 @@ impl Simd for Avx2 {
     fn select_less(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V {
         // SAFETY: see above.
         unsafe { _mm256_blendv_ps(y, x, _mm256_cmp_ps::<_CMP_LT_OQ>(a, b)) }
+    }
+
+    #[inline(always)]
+    fn all_less(self, a: Self::V, b: Self::V) -> bool {
+        // SAFETY: see above.
+        unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_LT_OQ>(a, b)) == 0xff }
     }
 
     #[inline(always)]

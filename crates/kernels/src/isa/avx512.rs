@@ -44,6 +44,7 @@ impl Simd for Avx512 {
     const LANES: usize = LANES;
     const ROWS: usize = 8;
     const COLUMNS: usize = 3;
+    const REGISTERS: usize = 32;
 
     #[inline(always)]
     fn vectorize<T: Task>(self, task: T) -> T::Output {
@@ -180,6 +181,12 @@ impl Simd for Avx512 {
     fn select_less(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V {
         // SAFETY: see above.
         unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b), y, x) }
+    }
+
+    #[inline(always)]
+    fn all_less(self, a: Self::V, b: Self::V) -> bool {
+        // SAFETY: see above.
+        unsafe { _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b) == 0xffff }
     }
 
     #[inline(always)]

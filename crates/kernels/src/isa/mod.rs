@@ -27,6 +27,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     const ROWS: usize;
     /// Registers of columns of the tile.
     const COLUMNS: usize;
+    /// Vector registers that the compiler has: 16 or 32.
+    const REGISTERS: usize;
 
     /// Runs `task` compiled for this instruction set. Everything that `task` calls must be inlined
     /// into it or be called through here again; a plain function would be compiled without the
@@ -91,6 +93,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn exp2_int(self, n: Self::V) -> Self::V;
     /// `x` where `a < b`, else `y`.
     fn select_less(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
+    /// Whether `a < b` in every element.
+    fn all_less(self, a: Self::V, b: Self::V) -> bool;
     /// Element `i` is element `index[i]` of the two registers `low`, `high` taken as one list.
     ///
     /// # Safety
@@ -223,6 +227,17 @@ impl Isa {
             Token::Avx2(_) => (Avx2::ROWS, Avx2::COLUMNS),
             #[cfg(target_arch = "x86_64")]
             Token::Avx512(_) => (Avx512::ROWS, Avx512::COLUMNS),
+        }
+    }
+
+    /// Vector registers.
+    pub(crate) fn registers(self) -> usize {
+        match self.0 {
+            Token::Scalar(_) => Scalar::REGISTERS,
+            #[cfg(target_arch = "x86_64")]
+            Token::Avx2(_) => Avx2::REGISTERS,
+            #[cfg(target_arch = "x86_64")]
+            Token::Avx512(_) => Avx512::REGISTERS,
         }
     }
 

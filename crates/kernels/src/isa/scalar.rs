@@ -36,6 +36,11 @@ impl Simd for Scalar {
     // AArch64 has 32 registers, the others 16.
     const ROWS: usize = if cfg!(target_arch = "aarch64") { 8 } else { 6 };
     const COLUMNS: usize = if cfg!(target_arch = "aarch64") { 3 } else { 2 };
+    const REGISTERS: usize = if cfg!(target_arch = "aarch64") {
+        32
+    } else {
+        16
+    };
 
     #[inline(always)]
     fn vectorize<T: Task>(self, task: T) -> T::Output {
@@ -168,6 +173,11 @@ impl Simd for Scalar {
     fn select_less(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V {
         let pick = |i: usize| if a[i] < b[i] { x[i] } else { y[i] };
         [pick(0), pick(1), pick(2), pick(3)]
+    }
+
+    #[inline(always)]
+    fn all_less(self, a: Self::V, b: Self::V) -> bool {
+        (a[0] < b[0]) & (a[1] < b[1]) & (a[2] < b[2]) & (a[3] < b[3])
     }
 
     #[inline(always)]

@@ -79,6 +79,38 @@ fn every_instruction_set_does_the_same_arithmetic() {
     }
 }
 
+/// Whether all elements of the first are less than the second's.
+struct AllLess<'a>(&'a [f32], &'a [f32]);
+
+impl Task for AllLess<'_> {
+    type Output = bool;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> bool {
+        assert!(self.0.len() >= S::LANES && self.1.len() >= S::LANES);
+        // SAFETY: both have a register of elements.
+        unsafe { s.all_less(s.load(self.0.as_ptr()), s.load(self.1.as_ptr())) }
+    }
+}
+
+#[test]
+fn all_are_less_only_if_each_is_and_none_is_nan() {
+    for isa in Isa::available() {
+        let (low, high) = (vec![1.0; isa.lanes()], vec![1.5; isa.lanes()]);
+        assert!(isa.run(AllLess(&low, &high)));
+        for i in 0..isa.lanes() {
+            for other in [1.5, 2.0, f32::NAN] {
+                let mut a = low.clone();
+                a[i] = other;
+                assert!(
+                    !isa.run(AllLess(&a, &high)),
+                    "{other} at {i} on {}",
+                    isa.name()
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn an_unknown_or_missing_instruction_set_is_an_error() {
     let unknown = Isa::named("avx3").unwrap_err().to_string();

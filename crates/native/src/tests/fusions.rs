@@ -120,6 +120,13 @@ fn label_heads_never_write_scores() {
 
     let mut m = Maker::new();
     let x = m.input(&[2, 16, 10, 21]);
+    let (w, b) = (m.weight(&[16, 23, 2, 2]), m.weight(&[23]));
+    let h = m.add(Op::ConvTranspose(ConvTranspose::upsample(2, 2)), &[x, w, b]);
+    let y = m.add(labels.clone(), &[h]);
+    steps("transposed", m, &[y], &["ConvTranspose+ArgMax"]);
+
+    let mut m = Maker::new();
+    let x = m.input(&[2, 16, 10, 21]);
     let h = head(&mut m, x, 23, 16);
     let resize = Resize {
         size: vec![40, 84],
@@ -129,7 +136,7 @@ fn label_heads_never_write_scores() {
     };
     let h = m.add(Op::Resize(resize), &[h]);
     let y = m.add(labels, &[h]);
-    steps("upsampled", m, &[y], &["Conv", "Resize+ArgMax"]);
+    steps("upsampled", m, &[y], &["Conv+Resize+ArgMax"]);
 }
 
 #[test]
