@@ -216,6 +216,12 @@ impl Conv {
         self.groups = groups;
         self
     }
+
+    /// Whether every output element is made from the elements at its own place alone.
+    pub fn is_pointwise(&self) -> bool {
+        let ones = |v: &[usize]| v.iter().all(|&n| n == 1);
+        ones(&self.kernel) && ones(&self.stride) && self.pads.iter().all(|&p| p == (0, 0))
+    }
 }
 
 /// A transposed convolution; the sizes per spatial axis.

@@ -241,6 +241,62 @@ fn a_pointwise_convolution_moves_before_a_nearest_upsampling_and_no_other_does()
 }
 
 #[test]
+fn convolutions_are_composed_with_a_pointwise_one_where_that_multiplies_less() {
+    let up = || ConvTranspose::upsample(2, 2);
+    let overlapping = ConvTranspose {
+        kernel: vec![3, 4],
+        pads: vec![(1, 0), (0, 2)],
+        output_padding: vec![1, 0],
+        ..up()
+    };
+    let grouped = ConvTranspose { groups: 2, ..up() };
+    let of_4 = |spec: ConvTranspose, channels: usize, biased: bool| {
+        let mut net = Net::new(&[2, 4, 5, 3]);
+        let shape = [&[4, channels / spec.groups], &spec.kernel[..]].concat();
+        let mut inputs = vec![net.x, net.parameter("up.weight", &shape)];
+        if biased {
+            inputs.push(net.parameter("up.bias", &[channels]));
+        }
+        let y = net.graph.add("up", Op::ConvTranspose(spec), &inputs);
+        (net, y.unwrap())
+    };
+    let kernel_3 = || {
+        let mut net = Net::new(&[2, 4, 5, 3]);
+        let conv = Conv::new(2, 3).pad(1).stride(2);
+        let y = net.conv("first", net.x, 6, conv, true);
+        (net, y)
+    };
+    for (name, (mut net, y), classes, composes) in [
+        ("disjoint", of_4(up(), 6, true), 9, true),
+        ("without bias", of_4(up(), 6, false), 9, true),
+        ("overlapping", of_4(overlapping, 6, true), 5, true),
+        ("too many classes", of_4(up(), 2, true), 9, false),
+        ("grouped", of_4(grouped, 6, true), 3, false),
+        ("3x3", kernel_3(), 4, true),
+        ("3x3, more classes", kernel_3(), 8, false),
+    ] {
+        let y = net.conv("head", y, classes, Conv::new(2, 1), true);
+        let (graph, input) = net.finish(y);
+        let composed = passes::compose_convolutions(&graph).unwrap();
+        let layers = count(&composed, "Conv") + count(&composed, "ConvTranspose");
+        assert_eq!(layers == 1, composes, "{name}");
+        assert!(difference(&graph, &composed, &input) < 1e-6, "{name}");
+    }
+    // The value between them is asked for, or an activation stands there.
+    let (mut net, up_only) = of_4(up(), 6, true);
+    let y = net.conv("head", up_only, 9, Conv::new(2, 1), true);
+    net.graph.set_outputs(vec![up_only, y]);
+    let kept = passes::compose_convolutions(&net.graph).unwrap();
+    assert_eq!(count(&kept, "ConvTranspose"), 1);
+    let (mut net, y) = of_4(up(), 6, true);
+    let y = net.relu(y);
+    let y = net.conv("head", y, 9, Conv::new(2, 1), true);
+    let (graph, _) = net.finish(y);
+    let kept = passes::compose_convolutions(&graph).unwrap();
+    assert_eq!(count(&kept, "Conv"), 1);
+}
+
+#[test]
 fn constants_are_computed_and_dead_nodes_are_gone() {
     let mut net = Net::new(&[2, 6]);
     let a = net.parameter("a", &[2, 3]);

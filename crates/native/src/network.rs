@@ -109,6 +109,7 @@ pub fn compile(graph: &Graph, options: &Options) -> Result<Network, NativeError>
 /// The same with given instruction set and threads.
 pub(crate) fn compile_with(graph: &Graph, context: Context) -> Result<Network, NativeError> {
     let graph = &passes::convolve_before_upsampling(graph)?;
+    let graph = &passes::compose_convolutions(graph)?;
     let steps = build::steps(graph, &context)?;
     let planner = Planner::new(graph)?;
     planner.plan(steps, context)

@@ -1,7 +1,7 @@
 //! 1×1 convolutions after nearest-neighbour upsampling, as in STU-Net's decoder.
 
 use super::Rewriter;
-use crate::{Conv, Graph, GraphError, Node, NodeId, Op, Resize, ResizeMode};
+use crate::{Graph, GraphError, Node, NodeId, Op, Resize, ResizeMode};
 
 /// The graph with every pointwise convolution that alone uses a nearest-neighbour upsampling moved
 /// before it: the same products are summed once per sample instead of once per copy of it, so the
@@ -53,10 +53,5 @@ fn upsampled<'a>(graph: &'a Graph, uses: &[usize], node: &'a Node) -> Option<(No
     };
     let grows = area(resize)? > area(graph.node(resize.inputs[0]))?;
     let nearest = spec.mode == ResizeMode::Nearest;
-    (is_pointwise(conv) && nearest && grows && uses[id.index()] == 1).then_some((id, spec))
-}
-
-fn is_pointwise(conv: &Conv) -> bool {
-    let ones = |v: &[usize]| v.iter().all(|&n| n == 1);
-    ones(&conv.kernel) && ones(&conv.stride) && conv.pads.iter().all(|&p| p == (0, 0))
+    (conv.is_pointwise() && nearest && grows && uses[id.index()] == 1).then_some((id, spec))
 }

@@ -3,6 +3,7 @@
 //! Every engine is given the same simplified graph ([`simplify`]), so that none is compared on
 //! work that another was spared. The other passes are an engine's own choice.
 
+mod compose_convolutions;
 mod convolve_before_upsampling;
 mod dead_code;
 mod fold_batch_norm;
@@ -10,6 +11,7 @@ mod fold_constants;
 mod merge_branches;
 mod rewriter;
 
+pub use compose_convolutions::compose_convolutions;
 pub use convolve_before_upsampling::convolve_before_upsampling;
 pub use dead_code::remove_dead_code;
 pub use fold_batch_norm::fold_batch_norm;
