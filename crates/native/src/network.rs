@@ -367,7 +367,7 @@ impl Network {
         self.arena.len()
     }
 
-    /// The instruction set that it computes with: `scalar`, `avx2` or `avx512`.
+    /// The instruction set that it computes with: `scalar`, `avx2`, `avx512` or `neon`.
     pub fn isa(&self) -> &'static str {
         self.context.isa().name()
     }

@@ -4,12 +4,16 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512::Avx512;
+#[cfg(target_arch = "aarch64")]
+pub(crate) use neon::Neon;
 pub(crate) use scalar::Scalar;
 
 /// The vector operations that kernels are written in. An implementor is a token: whoever holds one
@@ -121,13 +125,15 @@ enum Token {
     Avx2(Avx2),
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
 }
 
 /// Why an instruction set cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IsaError {
     /// There is none of that name.
-    #[error("SLICEWISE_ISA is '{0}'; it may be: scalar, avx2, avx512")]
+    #[error("SLICEWISE_ISA is '{0}'; it may be: scalar, avx2, avx512, neon")]
     Unknown(String),
     /// This CPU does not have it.
     #[error("SLICEWISE_ISA asks for {0}, which this CPU does not have; it has: {1}")]
@@ -156,20 +162,30 @@ impl Isa {
         None
     }
 
+    /// NEON, where the CPU has it.
+    pub fn neon() -> Option<Self> {
+        #[cfg(target_arch = "aarch64")]
+        return Neon::new().map(|t| Isa(Token::Neon(t)));
+        #[cfg(not(target_arch = "aarch64"))]
+        None
+    }
+
     /// Every instruction set that this CPU has, the plainest first.
     pub fn available() -> Vec<Self> {
         let mut all = vec![Isa::scalar()];
         all.extend(Isa::avx2());
         all.extend(Isa::avx512());
+        all.extend(Isa::neon());
         all
     }
 
     /// The best of this CPU.
     pub fn best() -> Self {
-        Isa::avx512().or_else(Isa::avx2).unwrap_or_else(Isa::scalar)
+        let vectors = Isa::avx512().or_else(Isa::avx2).or_else(Isa::neon);
+        vectors.unwrap_or_else(Isa::scalar)
     }
 
-    /// The one named `scalar`, `avx2` or `avx512`.
+    /// The one named `scalar`, `avx2`, `avx512` or `neon`.
     ///
     /// # Errors
     /// If there is none of that name, or not on this CPU.
@@ -182,6 +198,7 @@ impl Isa {
             "scalar" => Ok(Isa::scalar()),
             "avx2" => Isa::avx2().ok_or_else(|| missing("avx2")),
             "avx512" => Isa::avx512().ok_or_else(|| missing("avx512")),
+            "neon" => Isa::neon().ok_or_else(|| missing("neon")),
             _ => Err(IsaError::Unknown(name.to_owned())),
         }
     }
@@ -205,6 +222,8 @@ impl Isa {
             Token::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
             Token::Avx512(_) => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Token::Neon(_) => "neon",
         }
     }
 
@@ -216,6 +235,8 @@ impl Isa {
             Token::Avx2(_) => Avx2::LANES,
             #[cfg(target_arch = "x86_64")]
             Token::Avx512(_) => Avx512::LANES,
+            #[cfg(target_arch = "aarch64")]
+            Token::Neon(_) => Neon::LANES,
         }
     }
 
@@ -227,6 +248,8 @@ impl Isa {
             Token::Avx2(_) => (Avx2::ROWS, Avx2::COLUMNS),
             #[cfg(target_arch = "x86_64")]
             Token::Avx512(_) => (Avx512::ROWS, Avx512::COLUMNS),
+            #[cfg(target_arch = "aarch64")]
+            Token::Neon(_) => (Neon::ROWS, Neon::COLUMNS),
         }
     }
 
@@ -238,6 +261,8 @@ impl Isa {
             Token::Avx2(_) => Avx2::REGISTERS,
             #[cfg(target_arch = "x86_64")]
             Token::Avx512(_) => Avx512::REGISTERS,
+            #[cfg(target_arch = "aarch64")]
+            Token::Neon(_) => Neon::REGISTERS,
         }
     }
 
@@ -249,6 +274,8 @@ impl Isa {
             Token::Avx2(t) => t.vectorize(task),
             #[cfg(target_arch = "x86_64")]
             Token::Avx512(t) => t.vectorize(task),
+            #[cfg(target_arch = "aarch64")]
+            Token::Neon(t) => t.vectorize(task),
         }
     }
 }

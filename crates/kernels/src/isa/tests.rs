@@ -116,7 +116,7 @@ fn an_unknown_or_missing_instruction_set_is_an_error() {
     let unknown = Isa::named("avx3").unwrap_err().to_string();
     assert_eq!(
         unknown,
-        "SLICEWISE_ISA is 'avx3'; it may be: scalar, avx2, avx512"
+        "SLICEWISE_ISA is 'avx3'; it may be: scalar, avx2, avx512, neon"
     );
     assert_eq!(Isa::named("scalar"), Ok(Isa::scalar()));
     for isa in Isa::available() {
