@@ -116,18 +116,27 @@ impl Tensor {
     /// # Errors
     /// If the number of elements is not the product of `shape`.
     pub fn new(shape: &[usize], data: impl Into<TensorData>) -> Result<Self, GraphError> {
-        let data = data.into();
+        Self::from_parts(shape.to_vec(), data.into())
+    }
+
+    /// The same of what [`Tensor::into_parts`] gave back; nothing is copied.
+    ///
+    /// # Errors
+    /// As [`Tensor::new`].
+    pub fn from_parts(shape: Vec<usize>, data: TensorData) -> Result<Self, GraphError> {
         let elements = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
         if elements != Some(data.len()) {
             return Err(GraphError::DataSize {
-                shape: shape.to_vec(),
+                shape,
                 elements: data.len(),
             });
         }
-        Ok(Tensor {
-            shape: shape.to_vec(),
-            data,
-        })
+        Ok(Tensor { shape, data })
+    }
+
+    /// The sizes and the elements; nothing is copied.
+    pub fn into_parts(self) -> (Vec<usize>, TensorData) {
+        (self.shape, self.data)
     }
 
     /// A tensor of `shape` whose element at row-major position `i` is `f(i)`.

@@ -1,12 +1,17 @@
 //! What kernels compute with.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use crate::isa::{Isa, Task};
+use crate::norm::Moments;
 use crate::threads::{Scratch, Threads};
 
 /// The instruction set and the threads of one session.
 pub struct Context {
     isa: Isa,
     threads: Threads,
+    /// Moments of a group normalisation under way; kept, because a run allocates nothing.
+    moments: Mutex<Vec<Moments>>,
 }
 
 impl Context {
@@ -15,6 +20,7 @@ impl Context {
         Context {
             isa,
             threads: Threads::new(threads),
+            moments: Mutex::default(),
         }
     }
 
@@ -26,6 +32,11 @@ impl Context {
     /// The number of threads.
     pub fn threads(&self) -> usize {
         self.threads.count()
+    }
+
+    /// Memory for moments, of any content, for one caller at a time.
+    pub(crate) fn moments(&self) -> MutexGuard<'_, Vec<Moments>> {
+        self.moments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Calls `task` for each number below `tasks`, each on one of the threads, with that thread's

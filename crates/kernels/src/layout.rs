@@ -38,12 +38,17 @@ fn copy_rows<T: Element>(
 ///
 /// # Panics
 /// If a slice is not of that size.
-pub fn concat<T: Element>(context: &Context, inputs: &[(&[T], usize)], outer: usize, y: &mut [T]) {
-    let total: usize = inputs.iter().map(|i| i.1).sum();
+pub fn concat<'a, T: Element>(
+    context: &Context,
+    inputs: impl Iterator<Item = (&'a [T], usize)> + Clone,
+    outer: usize,
+    y: &mut [T],
+) {
+    let total: usize = inputs.clone().map(|i| i.1).sum();
     assert_eq!(y.len(), outer * total, "the joined size");
     let y = Shared::new(y);
     let mut before = 0;
-    for &(x, n) in inputs {
+    for (x, n) in inputs {
         assert_eq!(x.len(), outer * n, "an input's size");
         copy_rows(context, outer, n, x, &y, |o| (o * n, o * total + before));
         before += n;

@@ -110,7 +110,7 @@ pub struct GroupNorm<'a> {
 
 /// Number of elements, their mean, and the sum of squared deviations from it.
 #[derive(Clone, Copy, Default)]
-struct Moments {
+pub(crate) struct Moments {
     n: f64,
     mean: f64,
     squares: f64,
@@ -220,8 +220,11 @@ pub fn group_norm(
     let groups = planes * area / group;
     // Moments of fixed stretches, whatever the number of threads.
     let stretches = group.div_ceil(CHUNK);
-    let mut moments = vec![Moments::default(); groups * stretches];
-    let parts = Shared::new(&mut moments);
+    let mut kept = context.moments();
+    kept.clear();
+    kept.resize(groups * stretches, Moments::default());
+    let moments = &mut kept[..];
+    let parts = Shared::new(moments);
     context.ranges(groups * stretches, 1, |range| {
         for i in range {
             let first = i % stretches * CHUNK;
@@ -231,13 +234,13 @@ pub fn group_norm(
             unsafe { parts.part(i, 1)[0] = context.vectorize(Stretch { x, n }) };
         }
     });
-    let whole: Vec<Moments> = moments
-        .chunks_exact(stretches)
-        .map(|parts| parts.iter().fold(Moments::default(), |a, &b| a.with(b)))
-        .collect();
+    for group in moments.chunks_exact_mut(stretches) {
+        group[0] = group.iter().fold(Moments::default(), |a, &b| a.with(b));
+    }
+    let moments = &*moments;
     each_channel(context, planes, area, |plane, at, n| {
         let channel = plane % channels;
-        let m = whole[plane * area / group];
+        let m = moments[plane * area / group * stretches];
         let scale =
             f64::from(spec.weight[channel]) / (m.squares / m.n + f64::from(spec.eps)).sqrt();
         Affine {

@@ -346,14 +346,16 @@ fn concat_any(
         ($($variant:ident),*) => {
             match y {
                 $(ViewMut::$variant(y) => {
-                    let mut inputs = Vec::with_capacity(sizes.len());
-                    for (operand, n) in operands.iter().zip(sizes) {
+                    let inputs = operands.iter().zip(sizes).map_while(|(operand, n)| {
                         match operand {
-                            Some(View::$variant(x)) => inputs.push((*x, *n)),
-                            _ => return None,
+                            Some(View::$variant(x)) => Some((*x, *n)),
+                            _ => None,
                         }
+                    });
+                    if inputs.clone().count() < sizes.len() {
+                        return None;
                     }
-                    concat(context, &inputs, outer, y);
+                    concat(context, inputs, outer, y);
                 })*
             }
         };

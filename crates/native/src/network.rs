@@ -1,6 +1,7 @@
 //! A compiled network: its steps, its memory, and running them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use slicewise_graph::{DType, Graph, NodeId, Op, Shape, Tensor, TensorData, passes};
@@ -9,7 +10,7 @@ use slicewise_kernels::{Buffer, Context, Isa};
 use crate::NativeError;
 use crate::arena::{self, Storage};
 use crate::build::{self, Step, bytes};
-use crate::values::{View, ViewMut, nothing, try_zeros};
+use crate::values::{View, ViewMut, try_zeros};
 
 /// What a network is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,12 +71,14 @@ struct Planned {
     in_place: Option<usize>,
 }
 
+#[derive(Clone)]
 struct InputSpec {
     name: String,
     shape: Vec<usize>,
     dtype: DType,
 }
 
+#[derive(Clone)]
 struct OutputSpec {
     shape: Vec<usize>,
     dtype: DType,
@@ -83,14 +86,24 @@ struct OutputSpec {
     copy: Option<Place>,
 }
 
+/// Where results are taken apart while they are written: empty between runs, kept because a run
+/// allocates nothing.
+#[derive(Default)]
+struct Parts {
+    shapes: Vec<Vec<usize>>,
+    data: Vec<Option<TensorData>>,
+}
+
 /// A graph ready to run.
 pub struct Network {
     context: Context,
     inputs: Vec<InputSpec>,
     outputs: Vec<OutputSpec>,
-    steps: Vec<Planned>,
+    /// With their packed weights, which replicas share.
+    steps: Arc<[Planned]>,
     arena: Buffer,
     results: Vec<Tensor>,
+    parts: Parts,
     times: Vec<Option<f64>>,
     infos: Vec<StepInfo>,
 }
@@ -185,19 +198,8 @@ impl<'a> Planner<'a> {
                 dtype: node.dtype,
             }
         });
-        Ok(Network {
-            context,
-            inputs: inputs.collect(),
-            times: vec![None; steps.len()],
-            results: outputs
-                .iter()
-                .map(OutputSpec::empty)
-                .collect::<Result<_, _>>()?,
-            outputs,
-            steps,
-            arena: Buffer::try_new(arena).ok_or(NativeError::Memory { bytes: arena })?,
-            infos,
-        })
+        let inputs = inputs.collect();
+        Network::assemble(context, inputs, outputs, Arc::from(steps), arena, infos)
     }
 
     /// Whether a parameter is read at run time: by a step, or as an output.
@@ -334,6 +336,47 @@ impl OutputSpec {
 }
 
 impl Network {
+    /// A network with memory of its own for steps that others may share.
+    fn assemble(
+        context: Context,
+        inputs: Vec<InputSpec>,
+        outputs: Vec<OutputSpec>,
+        steps: Arc<[Planned]>,
+        arena: usize,
+        infos: Vec<StepInfo>,
+    ) -> Result<Network, NativeError> {
+        let results = outputs.iter().map(OutputSpec::empty);
+        Ok(Network {
+            context,
+            inputs,
+            times: vec![None; steps.len()],
+            results: results.collect::<Result<_, _>>()?,
+            outputs,
+            parts: Parts::default(),
+            steps,
+            arena: Buffer::try_new(arena).ok_or(NativeError::Memory { bytes: arena })?,
+            infos,
+        })
+    }
+
+    /// The same network once more, for another stream of inputs: it shares the packed weights and
+    /// has memory and threads of its own, so that both can run at the same time. As many one-thread
+    /// networks as there are CPUs, each run by a thread of the caller's, take the most inputs per
+    /// second; one network with all threads answers soonest.
+    ///
+    /// # Errors
+    /// If there is not so much memory.
+    pub fn replicate(&self) -> Result<Network, NativeError> {
+        Network::assemble(
+            Context::new(self.context.isa(), self.context.threads()),
+            self.inputs.clone(),
+            self.outputs.clone(),
+            Arc::clone(&self.steps),
+            self.arena.len(),
+            self.infos.clone(),
+        )
+    }
+
     /// Runs the network once. `inputs` are in the order of the graph's inputs; the results are in
     /// the order of its outputs and are overwritten by the next run.
     ///
@@ -399,20 +442,27 @@ impl Network {
     fn run_steps(&mut self, inputs: &[Tensor], timed: bool) -> Result<(), NativeError> {
         self.check(inputs)?;
         // Results are written where the last run's were, unless the caller has kept those.
-        let mut results: Vec<TensorData> =
-            self.results.drain(..).map(|t| t.data().clone()).collect();
-        let done = self.run_all(inputs, &mut results, timed);
-        let outputs = self.outputs.iter().zip(results);
-        self.results = outputs
-            .map(|(spec, data)| Tensor::new(&spec.shape, data))
-            .collect::<Result<_, _>>()?;
+        let Parts { shapes, data } = &mut self.parts;
+        for tensor in self.results.drain(..) {
+            let (shape, elements) = tensor.into_parts();
+            shapes.push(shape);
+            data.push(Some(elements));
+        }
+        let mut data = std::mem::take(data);
+        let done = self.run_all(inputs, &mut data, timed);
+        let parts = self.parts.shapes.drain(..).zip(data.drain(..));
+        for (shape, elements) in parts {
+            self.results
+                .extend(elements.and_then(|e| Tensor::from_parts(shape, e).ok()));
+        }
+        self.parts.data = data;
         done
     }
 
     fn run_all(
         &mut self,
         inputs: &[Tensor],
-        results: &mut [TensorData],
+        results: &mut [Option<TensorData>],
         timed: bool,
     ) -> Result<(), NativeError> {
         for (planned, time) in self.steps.iter().zip(&mut self.times) {
@@ -424,10 +474,11 @@ impl Network {
         }
         for (i, spec) in self.outputs.iter().enumerate() {
             let Some(place) = &spec.copy else { continue };
-            let mut own = std::mem::replace(&mut results[i], nothing(spec.dtype));
+            let mut own = results[i].take();
             let arena = self.arena.bytes();
             let from = view(place, spec.dtype, inputs, results, (arena, 0, &[]));
-            let copied = from.is_some_and(|from| ViewMut::of_data(&mut own).copy_from(from));
+            let copied = (own.as_mut().zip(from))
+                .is_some_and(|(own, from)| ViewMut::of_data(own).copy_from(from));
             results[i] = own;
             if !copied {
                 return Err(NativeError::Plan(format!("output {i}")));
@@ -442,7 +493,7 @@ fn run_step(
     context: &Context,
     planned: &Planned,
     inputs: &[Tensor],
-    results: &mut [TensorData],
+    results: &mut [Option<TensorData>],
     arena: &mut [u8],
 ) -> Option<()> {
     let (place, dtype) = &planned.output;
@@ -452,17 +503,17 @@ fn run_step(
             let (before, rest) = arena.split_at_mut(range.start);
             let (own, after) = rest.split_at_mut(range.len());
             let rest = (&*before, range.end, &*after);
-            let operands = operands(planned, inputs, results, rest)?;
-            planned
-                .step
-                .kernel
-                .run(context, &operands, ViewMut::of_bytes(own, *dtype))
+            with_operands(planned, inputs, results, rest, |operands| {
+                let y = ViewMut::of_bytes(own, *dtype);
+                planned.step.kernel.run(context, operands, y)
+            })
         }
         Place::Output(i) => {
-            let mut own = std::mem::replace(&mut results[*i], nothing(*dtype));
-            let done = operands(planned, inputs, results, (arena, 0, &[])).and_then(|operands| {
-                let y = ViewMut::of_data(&mut own);
-                planned.step.kernel.run(context, &operands, y)
+            let mut own = results.get_mut(*i)?.take();
+            let rest = (&*arena, 0, &[][..]);
+            let done = with_operands(planned, inputs, results, rest, |operands| {
+                let y = ViewMut::of_data(own.as_mut()?);
+                planned.step.kernel.run(context, operands, y)
             });
             results[*i] = own;
             done
@@ -475,33 +526,47 @@ fn run_step(
 /// what lies after it.
 type Readable<'a> = (&'a [u8], usize, &'a [u8]);
 
-fn operands<'a>(
-    planned: &'a Planned,
-    inputs: &'a [Tensor],
-    results: &'a [TensorData],
-    arena: Readable<'a>,
-) -> Option<Vec<Option<View<'a>>>> {
-    let places = planned.inputs.iter().enumerate();
-    places
-        .map(|(i, (place, dtype))| match planned.in_place {
-            Some(own) if own == i => Some(None),
-            _ => view(place, *dtype, inputs, results, arena).map(Some),
-        })
-        .collect()
+/// Operands that fit on the stack: DenseNet-201 joins 49.
+const OPERANDS: usize = 64;
+
+/// Calls `run` with what a step reads.
+fn with_operands(
+    planned: &Planned,
+    inputs: &[Tensor],
+    results: &[Option<TensorData>],
+    arena: Readable<'_>,
+    run: impl FnOnce(&[Option<View<'_>>]) -> Option<()>,
+) -> Option<()> {
+    let count = planned.inputs.len();
+    let mut few = [None; OPERANDS];
+    let mut many = Vec::new();
+    let operands = match few.get_mut(..count) {
+        Some(few) => few,
+        None => {
+            many.resize(count, None);
+            &mut many[..]
+        }
+    };
+    for (i, (place, dtype)) in planned.inputs.iter().enumerate() {
+        if planned.in_place != Some(i) {
+            operands[i] = Some(view(place, *dtype, inputs, results, arena)?);
+        }
+    }
+    run(operands)
 }
 
 fn view<'a>(
     place: &'a Place,
     dtype: DType,
     inputs: &'a [Tensor],
-    results: &'a [TensorData],
+    results: &'a [Option<TensorData>],
     (before, offset, after): Readable<'a>,
 ) -> Option<View<'a>> {
     match place {
         Place::None => None,
         Place::Input(i) => Some(View::of_data(inputs.get(*i)?.data())),
         Place::Constant(tensor) => Some(View::of_data(tensor.data())),
-        Place::Output(i) => Some(View::of_data(results.get(*i)?)),
+        Place::Output(i) => Some(View::of_data(results.get(*i)?.as_ref()?)),
         Place::Arena(range) => {
             let bytes = match range.end <= before.len() {
                 true => &before[range.clone()],

@@ -78,13 +78,6 @@ macro_rules! views {
                 })*
             }
         }
-
-        /// No elements of a type.
-        pub(crate) fn nothing(dtype: DType) -> TensorData {
-            match dtype {
-                $(DType::$variant => TensorData::from(Vec::<$t>::new()),)*
-            }
-        }
     };
 }
 views!(F32 f32, I64 i64, I32 i32, U16 u16, U8 u8, I8 i8);

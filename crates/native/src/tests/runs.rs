@@ -118,3 +118,29 @@ fn a_network_that_does_not_fit_into_memory_is_an_error() {
         );
     }
 }
+
+#[test]
+fn replicas_run_at_the_same_time_and_give_the_same_results() {
+    let mut m = Maker::new();
+    let x = m.input(&[1, 8, 24, 24]);
+    let w = m.weight(&[8, 8, 3, 3]);
+    let y = m.add(Op::Conv(Conv::new(2, 3).pad(1)), &[x, w]);
+    m.graph.set_outputs(vec![y]);
+    let (graph, inputs) = (m.graph, m.inputs);
+    for threads in [1, 3] {
+        let mut network = compile(&graph, &Options { threads }).unwrap();
+        let replicas: Vec<_> = (0..4).map(|_| network.replicate().unwrap()).collect();
+        let want = network.run(&inputs).unwrap().to_vec();
+        std::thread::scope(|scope| {
+            for mut replica in replicas {
+                let (inputs, want) = (&inputs, &want);
+                scope.spawn(move || {
+                    assert_eq!(replica.threads(), threads);
+                    for _ in 0..20 {
+                        assert_eq!(replica.run(inputs).unwrap(), want);
+                    }
+                });
+            }
+        });
+    }
+}
