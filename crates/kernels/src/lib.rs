@@ -42,6 +42,7 @@ mod threads;
 mod tile;
 mod transposed;
 mod window;
+mod winograd;
 
 pub use activation::activate;
 pub use arg_max::{LabelsMut, arg_max};
@@ -64,3 +65,4 @@ pub use resize::Resampling;
 pub use shared::Source;
 pub use softmax::softmax;
 pub use transposed::Upconvolution;
+pub use winograd::{Winograd, WinogradTile};

@@ -71,6 +71,16 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `n <= LANES`, and `p` must be valid for writes of `n` elements.
     unsafe fn store_first(self, p: *mut f32, n: usize, v: Self::V);
+    /// Asks for the cache line of `p`, which may be anything, to be read soon.
+    #[inline(always)]
+    fn prefetch(self, p: *const f32) {
+        let _ = p;
+    }
+    /// The same for a line to be written.
+    #[inline(always)]
+    fn prefetch_to_write(self, p: *const f32) {
+        let _ = p;
+    }
     /// `a + b`
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a - b`
@@ -104,6 +114,17 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `index` must be valid for reads of `LANES` elements, each below `2 * LANES`.
     unsafe fn lookup(self, low: Self::V, high: Self::V, index: *const i32) -> Self::V;
+}
+
+/// Asks for the cache line of `p` to be written soon. The compiler's own intrinsic needs a feature
+/// that older CPUs lack; the instruction does nothing on those.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn prefetch_to_write(p: *const f32) {
+    // SAFETY: a prefetch touches neither memory nor registers nor flags, whatever the address.
+    unsafe {
+        std::arch::asm!("prefetchw [{p}]", p = in(reg) p, options(nostack, preserves_flags, readonly));
+    }
 }
 
 /// Code to be compiled for each instruction set. `run` must be `#[inline(always)]`.

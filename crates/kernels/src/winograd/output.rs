@@ -1,0 +1,232 @@
+//! From products back to pixels.
+
+use super::places::{Place, RUNS};
+use super::transform::{MOST, output, products};
+use crate::activation::bounds;
+use crate::conv::Epilogue;
+use crate::isa::{Simd, Task};
+use crate::shared::Shared;
+
+/// Transforms the sums of some output channels back and stores them with their bias and epilogue.
+pub(super) struct Output<'a, const Z: usize, const M: usize> {
+    /// Where the runs of the block go, and how many vectors of tiles they make.
+    pub(super) places: &'a [Place; RUNS],
+    pub(super) vectors: usize,
+    /// `[frequency, channel, tiles]`, elements from one frequency and channel to the next.
+    pub(super) sums: &'a [f32],
+    pub(super) frequency: usize,
+    pub(super) pitch: usize,
+    /// The output channels, of how many.
+    pub(super) channels: std::ops::Range<usize>,
+    pub(super) out: usize,
+    /// One per output channel.
+    pub(super) bias: &'a [f32],
+    /// Rows, columns and elements of an output channel.
+    pub(super) size: [usize; 3],
+    pub(super) y: &'a Shared<'a, f32>,
+    pub(super) epilogue: &'a Epilogue<'a>,
+}
+
+/// What is done with a register of results before it is stored.
+struct Finish<'a> {
+    /// The range of `activation(sum)`.
+    cut: (f32, f32),
+    residual: Option<&'a [f32]>,
+    /// The range of the sum with the residual.
+    then: (f32, f32),
+    /// Whether that is all there is to do.
+    whole: bool,
+}
+
+impl<'a> Finish<'a> {
+    fn new(epilogue: &Epilogue<'a>) -> Self {
+        let all = Some((f32::NEG_INFINITY, f32::INFINITY));
+        let range = |f: Option<_>| f.map_or(all, bounds);
+        match (range(epilogue.activation), range(epilogue.then)) {
+            (Some(cut), Some(then)) => Finish {
+                cut,
+                residual: epilogue.residual,
+                then,
+                whole: true,
+            },
+            _ => Finish {
+                cut: (f32::NEG_INFINITY, f32::INFINITY),
+                residual: None,
+                then: (f32::NEG_INFINITY, f32::INFINITY),
+                whole: false,
+            },
+        }
+    }
+}
+
+/// Columns of tiles joined to runs of pixels.
+struct Join {
+    /// From two columns: the pixels of the first half of the tiles, of the second half.
+    pairs: [[i32; 16]; 2],
+    /// From pairs of columns: the first and the second half of the tiles.
+    runs: [[i32; 16]; 2],
+}
+
+impl Join {
+    #[inline(always)]
+    fn new<S: Simd>() -> Self {
+        let (mut pairs, mut runs) = ([[0; 16]; 2], [[0; 16]; 2]);
+        let half = S::LANES / 2;
+        for part in 0..2 {
+            for i in 0..S::LANES {
+                pairs[part][i] = (i % 2 * S::LANES + part * half + i / 2) as i32;
+                runs[part][i] = (i / 2 % 2 * S::LANES + part * half + i / 4 * 2 + i % 2) as i32;
+            }
+        }
+        Join { pairs, runs }
+    }
+
+    #[inline(always)]
+    fn runs<S: Simd, const M: usize>(&self, s: S, columns: [S::V; 4]) -> [S::V; 4] {
+        // SAFETY: all indices are below 2 · LANES.
+        let pick = |a, b, lanes: &[i32; 16]| unsafe { s.lookup(a, b, lanes.as_ptr()) };
+        let zero = s.splat(0.0);
+        let pair = |i: usize, part: usize| pick(columns[i], columns[i + 1], &self.pairs[part]);
+        if M == 2 {
+            return [pair(0, 0), pair(0, 1), zero, zero];
+        }
+        let mut runs = [zero; 4];
+        for part in 0..2 {
+            let (left, right) = (pair(0, part), pair(2, part));
+            runs[part * 2] = pick(left, right, &self.runs[0]);
+            runs[part * 2 + 1] = pick(left, right, &self.runs[1]);
+        }
+        runs
+    }
+}
+
+impl<const Z: usize, const M: usize> Output<'_, Z, M> {
+    /// What frequency `i` of a channel's vector of tiles sums to, which begins at `at`; asks for the
+    /// next channel's, because frequencies lie far apart.
+    #[inline(always)]
+    fn load<S: Simd>(&self, s: S, at: usize, i: usize) -> S::V {
+        let from = self.sums.as_ptr().wrapping_add(at + i * self.frequency);
+        s.prefetch(from.wrapping_add(self.pitch));
+        // SAFETY: below the length asserted in `run`.
+        unsafe { s.load(from) }
+    }
+
+    /// Transforms the sums at `at` back along the depth axis: per slice the frequencies of the plane.
+    #[inline(always)]
+    fn slices<S: Simd>(&self, s: S, at: usize) -> [[S::V; MOST * MOST]; 4] {
+        let plane = products(M) * products(M);
+        let mut slices = [[s.splat(0.0); MOST * MOST]; 4];
+        for i in 0..plane {
+            let mut m = [s.splat(0.0); MOST];
+            for k in 0..products(Z) {
+                m[k] = self.load(s, at, k * plane + i);
+            }
+            let v = output::<S, Z>(s, m);
+            for slice in 0..Z {
+                slices[slice][i] = v[slice];
+            }
+        }
+        slices
+    }
+
+    /// Transforms the frequencies of a plane back along the columns of tiles.
+    #[inline(always)]
+    fn columns<S: Simd>(&self, s: S, frequency: impl Fn(usize) -> S::V) -> [[S::V; MOST]; 4] {
+        let rows = products(M);
+        let zero = s.splat(0.0);
+        let mut half = [[zero; MOST]; 4];
+        for column in 0..rows {
+            let mut m = [zero; MOST];
+            for row in 0..rows {
+                m[row] = frequency(row * rows + column);
+            }
+            let v = output::<S, M>(s, m);
+            for row in 0..M {
+                half[row][column] = v[row];
+            }
+        }
+        half
+    }
+
+    /// Applies what the registers did not.
+    #[inline(always)]
+    fn finish<S: Simd>(&self, s: S, channel: usize) {
+        let [height, width, area] = self.size;
+        for place in &self.places[..self.vectors * M] {
+            let first = (place.image * self.out + channel) * area + place.at;
+            for row in 0..place.size[0] * place.size[1] {
+                let (slice, row) = (row / place.size[1], row % place.size[1]);
+                let at = first + (slice * height + row) * width;
+                // SAFETY: this job alone writes these channels of its runs.
+                unsafe {
+                    let y = self.y.part(at, place.size[2]);
+                    self.epilogue.finish(s, y.as_mut_ptr(), at, y.len());
+                }
+            }
+        }
+    }
+}
+
+impl<const Z: usize, const M: usize> Task for Output<'_, Z, M> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let rows = products(M);
+        let last = (products(Z) * rows * rows - 1) * self.frequency;
+        assert!(
+            self.sums.len() >= last + self.channels.len() * self.pitch
+                && self.vectors * S::LANES <= self.pitch,
+            "a sum per frequency, channel and tile"
+        );
+        let [height, width, area] = self.size;
+        let finish = Finish::new(self.epilogue);
+        let (low, high) = (s.splat(finish.cut.0), s.splat(finish.cut.1));
+        let then = (s.splat(finish.then.0), s.splat(finish.then.1));
+        let join = Join::new::<S>();
+        for (i, channel) in self.channels.clone().enumerate() {
+            let bias = s.splat(self.bias[channel]);
+            for vector in 0..self.vectors {
+                let from = i * self.pitch + vector * S::LANES;
+                let slices = match Z {
+                    1 => [[s.splat(0.0); MOST * MOST]; 4],
+                    _ => self.slices(s, from),
+                };
+                for slice in 0..Z {
+                    let half = match Z {
+                        1 => self.columns(s, |i| self.load(s, from, i)),
+                        _ => self.columns(s, |i| slices[slice][i]),
+                    };
+                    for row in 0..M {
+                        let columns = output::<S, M>(s, half[row]).map(|v| s.add(v, bias));
+                        let runs = join.runs::<S, M>(s, columns);
+                        for run in 0..M {
+                            let place = &self.places[vector * M + run];
+                            if slice >= place.size[0] || row >= place.size[1] {
+                                continue;
+                            }
+                            let at = (place.image * self.out + channel) * area
+                                + place.at
+                                + (slice * height + row) * width;
+                            let n = place.size[2];
+                            s.prefetch_to_write(self.y.pointer(at).wrapping_add(area));
+                            let mut v = s.min(high, s.max(low, runs[run]));
+                            // SAFETY: the output and the residual have n elements at `at`, and this
+                            // job alone writes these channels of its runs.
+                            unsafe {
+                                if let Some(residual) = finish.residual {
+                                    let other = s.load_first(residual.as_ptr().add(at), n);
+                                    v = s.min(then.1, s.max(then.0, s.add(v, other)));
+                                }
+                                s.store_first(self.y.pointer(at), n, v);
+                            }
+                        }
+                    }
+                }
+            }
+            if !finish.whole {
+                self.finish(s, channel);
+            }
+        }
+    }
+}

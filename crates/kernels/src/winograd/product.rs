@@ -1,0 +1,135 @@
+//! The products of one frequency: transformed weights `[out, in]` by transformed inputs
+//! `[in, tiles]`.
+
+use crate::isa::{Simd, Task};
+
+/// A register tile of `R` output channels by `N` registers of tiles. Per step it takes `N` loads,
+/// `R` broadcasts and `R·N` multiply-adds, as [`crate::tile::Tile`] does, but its columns lie one
+/// after the other, so nothing is looked up. It writes (or adds to) `N` registers at
+/// `y + r * pitch` for each of the `R` rows.
+struct Product<const R: usize, const N: usize> {
+    depth: usize,
+    /// `[depth, R]`
+    weights: *const f32,
+    /// `[depth, N registers]`, a row every `pitch` elements.
+    x: *const f32,
+    y: *mut f32,
+    pitch: usize,
+    add: bool,
+}
+
+impl<const R: usize, const N: usize> Task for Product<R, N> {
+    type Output = ();
+
+    /// The pointers must be valid for what the type's description says is read and written.
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let mut sum = [[s.splat(0.0); N]; R];
+        let (mut x, mut weights) = (self.x, self.weights);
+        for _ in 0..self.depth {
+            // SAFETY: steps below depth; see the type's description.
+            unsafe {
+                let mut columns = [s.splat(0.0); N];
+                for j in 0..N {
+                    columns[j] = s.load(x.add(j * S::LANES));
+                }
+                for r in 0..R {
+                    let w = s.splat(weights.add(r).read());
+                    for j in 0..N {
+                        sum[r][j] = s.fma(w, columns[j], sum[r][j]);
+                    }
+                }
+                x = x.add(self.pitch);
+                weights = weights.add(R);
+            }
+        }
+        for r in 0..R {
+            for j in 0..N {
+                // SAFETY: see the type's description.
+                unsafe {
+                    let y = self.y.add(r * self.pitch + j * S::LANES);
+                    let v = match self.add {
+                        true => s.add(s.load(y), sum[r][j]),
+                        false => sum[r][j],
+                    };
+                    s.store(y, v);
+                }
+            }
+        }
+    }
+}
+
+/// All products of a group of panels of output channels.
+pub(super) struct Products {
+    /// Frequencies.
+    pub(super) frequencies: usize,
+    /// Input channels, and of those how many at most are summed before the sum is stored.
+    pub(super) depth: usize,
+    pub(super) chain: usize,
+    /// Panels of output channels.
+    pub(super) panels: usize,
+    /// Registers of tiles in use.
+    pub(super) vectors: usize,
+    /// Elements from one channel to the next, of `x` and of `y`.
+    pub(super) pitch: usize,
+    /// In the order in which they are used: `[frequency, chain, panel, channel of the chain, R]`.
+    pub(super) weights: *const f32,
+    /// `[frequency, channel, tiles]` and elements from one frequency to the next.
+    pub(super) x: (*const f32, usize),
+    /// `[frequency, output channel, tiles]` and elements from one frequency to the next.
+    pub(super) y: (*mut f32, usize),
+}
+
+impl Task for Products {
+    type Output = ();
+
+    /// The pointers must be valid for what the fields describe; tiles have as many rows as the
+    /// instruction set's register tile.
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        match S::ROWS {
+            8 => self.rows::<S, 8>(s),
+            6 => self.rows::<S, 6>(s),
+            _ => unreachable!("register tiles have 6 or 8 rows"),
+        }
+    }
+}
+
+impl Products {
+    #[inline(always)]
+    fn rows<S: Simd, const R: usize>(&self, s: S) {
+        match self.vectors {
+            1 => self.sized::<S, R, 1>(s),
+            2 => self.sized::<S, R, 2>(s),
+            _ => self.sized::<S, R, 3>(s),
+        }
+    }
+
+    #[inline(always)]
+    fn sized<S: Simd, const R: usize, const N: usize>(&self, s: S) {
+        let mut weights = self.weights;
+        for frequency in 0..self.frequencies {
+            for from in (0..self.depth).step_by(self.chain) {
+                let depth = self.chain.min(self.depth - from);
+                for panel in 0..self.panels {
+                    // SAFETY: within what the fields describe.
+                    unsafe {
+                        let (x, y) = (
+                            self.x.0.add(frequency * self.x.1 + from * self.pitch),
+                            self.y.0.add(frequency * self.y.1 + panel * R * self.pitch),
+                        );
+                        s.vectorize(Product::<R, N> {
+                            depth,
+                            weights,
+                            x,
+                            y,
+                            pitch: self.pitch,
+                            add: from > 0,
+                        });
+                        weights = weights.add(depth * R);
+                    }
+                }
+            }
+        }
+    }
+}
