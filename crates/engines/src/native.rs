@@ -78,7 +78,14 @@ impl Native {
         crate::check_precision(NAME, self.precisions(), graph, options.precision)?;
         let graph = prepare(graph, options)?;
         let threads = options.threads.max(1);
-        let network = slicewise_native::compile(&graph, &Options { threads }).map_err(failed)?;
+        let network = slicewise_native::compile(
+            &graph,
+            &Options {
+                threads,
+                ..Options::default()
+            },
+        )
+        .map_err(failed)?;
         Ok(NativeSession {
             inputs: Spec::inputs(&graph),
             network,

@@ -29,7 +29,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .unwrap_or_default();
     let input = slicewise_zoo::fill_input(&input);
     let start = Instant::now();
-    let mut network = compile(&graph, &Options { threads })?;
+    let mut network = compile(
+        &graph,
+        &Options {
+            threads,
+            ..Options::default()
+        },
+    )?;
     println!("compiled in {:.1} ms", start.elapsed().as_secs_f64() * 1e3);
 
     let mut times = Vec::with_capacity(runs);

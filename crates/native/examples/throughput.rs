@@ -26,8 +26,20 @@ fn main() -> Result<(), Failure> {
     let sizes = graph.node(graph.inputs()[0]).shape.sizes();
     let input = [slicewise_zoo::fill_input(&sizes.unwrap_or_default())];
 
-    let mut whole = compile(&graph, &Options { threads: streams })?;
-    let mut replicas = vec![compile(&graph, &Options { threads: 1 })?];
+    let mut whole = compile(
+        &graph,
+        &Options {
+            threads: streams,
+            ..Options::default()
+        },
+    )?;
+    let mut replicas = vec![compile(
+        &graph,
+        &Options {
+            threads: 1,
+            ..Options::default()
+        },
+    )?];
     for _ in 1..streams {
         replicas.push(replicas[0].replicate()?);
     }

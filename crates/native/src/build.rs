@@ -9,10 +9,11 @@ use slicewise_graph::{
 };
 use slicewise_kernels::{
     Broadcast, Context, Convolution, Depthwise, Geometry, LabelConvolution, LabelHead, Linear,
-    MatMul, Pooling, Resampling, Upconvolution,
+    MatMul, Pooling, Resampling, Upconvolution, Winograd,
 };
 
 use crate::NativeError;
+use crate::choose::{Accuracy, Algorithm, Layer, choose};
 use crate::fuse::{Tail, Uses};
 use crate::kernel::{Finish, Kernel, Scales};
 
@@ -31,10 +32,15 @@ pub(crate) struct Step {
 }
 
 /// The steps of a graph in order.
-pub(crate) fn steps(graph: &Graph, context: &Context) -> Result<Vec<Step>, NativeError> {
+pub(crate) fn steps(
+    graph: &Graph,
+    context: &Context,
+    accuracy: Accuracy,
+) -> Result<Vec<Step>, NativeError> {
     let mut builder = Builder {
         graph,
         context,
+        accuracy,
         uses: Uses::new(graph),
         needed: needed(graph),
         steps: Vec::new(),
@@ -65,6 +71,7 @@ fn needed(graph: &Graph) -> Vec<bool> {
 struct Builder<'a> {
     graph: &'a Graph,
     context: &'a Context,
+    accuracy: Accuracy,
     uses: Uses<'a>,
     needed: Vec<bool>,
     steps: Vec<Step>,
@@ -302,6 +309,23 @@ impl<'a> Builder<'a> {
             tail.end = labels;
             return Ok(Kernel::LabelConvolution(conv));
         }
+        let layer = Layer {
+            geometry,
+            batch,
+            groups: spec.groups,
+            channels,
+            out,
+        };
+        let labels = self.uses.arg_max(id).filter(|_| spec.groups == 1);
+        if labels.is_none()
+            && let Algorithm::Winograd(tile) = choose(self.context.isa(), &layer, self.accuracy)
+        {
+            let conv = Winograd::new(self.context, geometry, tile, batch, out, weight, bias);
+            return Ok(Kernel::Winograd {
+                conv,
+                epilogue: self.finish(id, tail, inputs),
+            });
+        }
         let conv = Convolution::new(
             self.context,
             geometry,
@@ -311,7 +335,7 @@ impl<'a> Builder<'a> {
             weight,
             bias,
         );
-        if let Some(labels) = self.uses.arg_max(id).filter(|_| spec.groups == 1) {
+        if let Some(labels) = labels {
             tail.end = labels;
             return Ok(Kernel::ConvLabels(conv));
         }

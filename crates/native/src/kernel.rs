@@ -14,6 +14,11 @@ pub(crate) enum Kernel {
         epilogue: Finish,
     },
     /// Inputs as above.
+    Winograd {
+        conv: Winograd,
+        epilogue: Finish,
+    },
+    /// Inputs as above.
     Depthwise {
         conv: Depthwise,
         epilogue: Finish,
@@ -157,6 +162,7 @@ impl Kernel {
             | Kernel::L2Normalize { .. } => i == 0,
             Kernel::Binary(..) => true,
             Kernel::Conv { .. }
+            | Kernel::Winograd { .. }
             | Kernel::Depthwise { .. }
             | Kernel::ConvLabels(_)
             | Kernel::LabelConvolution(_)
@@ -182,6 +188,7 @@ impl Kernel {
     pub(crate) fn describe(&self) -> &'static str {
         match self {
             Kernel::Conv { conv, .. } => conv.describe(),
+            Kernel::Winograd { conv, .. } => conv.describe(),
             Kernel::Depthwise { .. } => "depthwise",
             Kernel::ConvLabels(_) => "convolution to labels",
             Kernel::LabelConvolution(conv) => conv.describe(),
@@ -222,6 +229,9 @@ impl Kernel {
             Kernel::Conv { conv, epilogue } => {
                 let to = Destination::Values(y.f32()?, epilogue.with(operands)?);
                 conv.run(context, x()?, to);
+            }
+            Kernel::Winograd { conv, epilogue } => {
+                conv.run(context, x()?, y.f32()?, epilogue.with(operands)?);
             }
             Kernel::Depthwise { conv, epilogue } => {
                 conv.run(context, x()?, y.f32()?, epilogue.with(operands)?);

@@ -12,12 +12,14 @@
 
 mod arena;
 mod build;
+mod choose;
 mod error;
 mod fuse;
 mod kernel;
 mod network;
 mod values;
 
+pub use choose::{Accuracy, Algorithm, Layer, candidates, choose, cost};
 pub use error::NativeError;
 pub use network::{Network, Options, StepInfo, compile};
 

@@ -10,6 +10,7 @@ use slicewise_kernels::{Buffer, Context, Isa};
 use crate::NativeError;
 use crate::arena::{self, Storage};
 use crate::build::{self, Step, bytes};
+use crate::choose::Accuracy;
 use crate::values::{View, ViewMut, try_zeros};
 
 /// What a network is compiled for.
@@ -17,6 +18,8 @@ use crate::values::{View, ViewMut, try_zeros};
 pub struct Options {
     /// Threads that work on one run; 0 counts as 1.
     pub threads: usize,
+    /// How far results may be from the definition's.
+    pub accuracy: Accuracy,
 }
 
 impl Default for Options {
@@ -24,6 +27,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             threads: std::thread::available_parallelism().map_or(1, |n| n.get()),
+            accuracy: Accuracy::Default,
         }
     }
 }
@@ -116,14 +120,18 @@ pub struct Network {
 /// `SLICEWISE_ISA` names an instruction set that this CPU does not have.
 pub fn compile(graph: &Graph, options: &Options) -> Result<Network, NativeError> {
     let context = Context::new(Isa::from_env()?, options.threads.max(1));
-    compile_with(graph, context)
+    compile_with(graph, context, options.accuracy)
 }
 
 /// The same with given instruction set and threads.
-pub(crate) fn compile_with(graph: &Graph, context: Context) -> Result<Network, NativeError> {
+pub(crate) fn compile_with(
+    graph: &Graph,
+    context: Context,
+    accuracy: Accuracy,
+) -> Result<Network, NativeError> {
     let graph = &passes::convolve_before_upsampling(graph)?;
     let graph = &passes::compose_convolutions(graph)?;
-    let steps = build::steps(graph, &context)?;
+    let steps = build::steps(graph, &context, accuracy)?;
     let planner = Planner::new(graph)?;
     planner.plan(steps, context)
 }

@@ -59,7 +59,14 @@ fn a_second_run_allocates_nothing() {
             let graph = passes::simplify(&graph.with_task(task).expect(name)).expect(name);
             let input = graph.node(graph.inputs()[0]).shape.sizes().expect(name);
             let input = [slicewise_zoo::fill_input(&input)];
-            let mut network = compile(&graph, &Options { threads }).expect(name);
+            let mut network = compile(
+                &graph,
+                &Options {
+                    threads,
+                    ..Options::default()
+                },
+            )
+            .expect(name);
             network.run(&input).expect(name);
             let before = CALLS.load(Ordering::Relaxed);
             network.run(&input).expect(name);

@@ -92,8 +92,9 @@ pub(super) fn check(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<String>, Str
         let mut first: Option<Vec<Tensor>> = None;
         for threads in [1, 2, 5] {
             let at = format!("{}, {threads} threads", isa.name());
-            let mut network = compile_with(graph, Context::new(isa, threads))
-                .map_err(|e| format!("{at}: {e}"))?;
+            let mut network =
+                compile_with(graph, Context::new(isa, threads), crate::Accuracy::Default)
+                    .map_err(|e| format!("{at}: {e}"))?;
             ops = network.steps().into_iter().map(|s| s.op).collect();
             for run in 0..2 {
                 let got = network.run(inputs).map_err(|e| format!("{at}: {e}"))?;

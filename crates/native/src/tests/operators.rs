@@ -337,7 +337,14 @@ fn instance_norm_of_values_far_from_zero_keeps_its_accuracy() {
     );
     m.graph.set_outputs(vec![y]);
     let want = reference::run(&m.graph, &m.inputs).expect("a graph that runs");
-    let mut network = crate::compile(&m.graph, &crate::Options { threads: 2 }).expect("compiles");
+    let mut network = crate::compile(
+        &m.graph,
+        &crate::Options {
+            threads: 2,
+            ..crate::Options::default()
+        },
+    )
+    .expect("compiles");
     let got = network.run(&m.inputs).expect("runs");
     let pairs = got[0]
         .as_f32()

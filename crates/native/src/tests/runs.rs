@@ -1,7 +1,7 @@
 use slicewise_graph::*;
 
 use super::{Maker, noise};
-use crate::{NativeError, Options, compile};
+use crate::{Accuracy, NativeError, Options, compile};
 
 fn small() -> (Graph, Vec<Tensor>) {
     let mut m = Maker::new();
@@ -15,7 +15,14 @@ fn small() -> (Graph, Vec<Tensor>) {
 #[test]
 fn an_input_that_does_not_fit_is_an_error_that_says_what_does() {
     let (graph, inputs) = small();
-    let mut network = compile(&graph, &Options { threads: 1 }).unwrap();
+    let mut network = compile(
+        &graph,
+        &Options {
+            threads: 1,
+            ..Options::default()
+        },
+    )
+    .unwrap();
     let message = |r: Result<&[Tensor], NativeError>| r.unwrap_err().to_string();
     assert_eq!(message(network.run(&[])), "takes 1 inputs, got 0");
     assert_eq!(
@@ -33,7 +40,14 @@ fn an_input_that_does_not_fit_is_an_error_that_says_what_does() {
 #[test]
 fn results_that_the_caller_keeps_are_not_overwritten() {
     let (graph, inputs) = small();
-    let mut network = compile(&graph, &Options { threads: 1 }).unwrap();
+    let mut network = compile(
+        &graph,
+        &Options {
+            threads: 1,
+            ..Options::default()
+        },
+    )
+    .unwrap();
     let first = network.run(&inputs).unwrap()[0].clone();
     let copy: Vec<f32> = first.as_f32().unwrap().to_vec();
     network.run(&[noise(9, &[1, 2, 3])]).unwrap();
@@ -43,7 +57,14 @@ fn results_that_the_caller_keeps_are_not_overwritten() {
 #[test]
 fn a_run_writes_where_the_last_one_did() {
     let (graph, inputs) = small();
-    let mut network = compile(&graph, &Options { threads: 1 }).unwrap();
+    let mut network = compile(
+        &graph,
+        &Options {
+            threads: 1,
+            ..Options::default()
+        },
+    )
+    .unwrap();
     let at = |t: &[Tensor]| t[0].as_f32().unwrap().as_ptr();
     let first = at(network.run(&inputs).unwrap());
     assert_eq!(first, at(network.run(&inputs).unwrap()));
@@ -55,9 +76,15 @@ fn what_cannot_be_compiled_is_named() {
     let (x, w) = (m.input(&[1, 2, 8, 8]), m.input(&[3, 2, 1, 1]));
     let y = m.add(Op::Conv(Conv::new(2, 1)), &[x, w]);
     m.graph.set_outputs(vec![y]);
-    let error = compile(&m.graph, &Options { threads: 1 })
-        .err()
-        .map(|e| e.to_string());
+    let error = compile(
+        &m.graph,
+        &Options {
+            threads: 1,
+            ..Options::default()
+        },
+    )
+    .err()
+    .map(|e| e.to_string());
     let want = "Conv 'node': takes 'x1' as a weight, which is computed at run time";
     assert_eq!(error.as_deref(), Some(want));
 
@@ -72,9 +99,15 @@ fn what_cannot_be_compiled_is_named() {
         .add("conv", Op::Conv(Conv::new(2, 1)), &[x, w])
         .unwrap();
     graph.set_outputs(vec![y]);
-    let error = compile(&graph, &Options { threads: 1 })
-        .err()
-        .map(|e| e.to_string());
+    let error = compile(
+        &graph,
+        &Options {
+            threads: 1,
+            ..Options::default()
+        },
+    )
+    .err()
+    .map(|e| e.to_string());
     assert!(error.is_some_and(|e| e.contains("'conv.weight' has no data")));
 }
 
@@ -82,7 +115,14 @@ fn what_cannot_be_compiled_is_named() {
 fn a_network_can_move_to_another_thread() {
     fn sendable<T: Send>(_: &T) {}
     let (graph, inputs) = small();
-    let mut network = compile(&graph, &Options { threads: 2 }).unwrap();
+    let mut network = compile(
+        &graph,
+        &Options {
+            threads: 2,
+            ..Options::default()
+        },
+    )
+    .unwrap();
     sendable(&network);
     std::thread::spawn(move || network.run(&inputs).map(|_| ()))
         .join()
@@ -93,7 +133,14 @@ fn a_network_can_move_to_another_thread() {
 #[test]
 fn a_profile_names_every_step_and_its_time() {
     let (graph, inputs) = small();
-    let mut network = compile(&graph, &Options { threads: 1 }).unwrap();
+    let mut network = compile(
+        &graph,
+        &Options {
+            threads: 1,
+            ..Options::default()
+        },
+    )
+    .unwrap();
     assert!(network.steps().iter().all(|s| s.ms.is_none()));
     network.run_profiled(&inputs).unwrap();
     let steps = network.steps();
@@ -111,7 +158,14 @@ fn a_network_that_does_not_fit_into_memory_is_an_error() {
     let z = graph.activation("relu", Activation::Relu, y).unwrap();
     for outputs in [vec![z], vec![y, z]] {
         graph.set_outputs(outputs);
-        let error = compile(&graph, &Options { threads: 1 }).err();
+        let error = compile(
+            &graph,
+            &Options {
+                threads: 1,
+                ..Options::default()
+            },
+        )
+        .err();
         assert!(
             matches!(error, Some(NativeError::Memory { .. })),
             "{error:?}"
@@ -128,7 +182,14 @@ fn replicas_run_at_the_same_time_and_give_the_same_results() {
     m.graph.set_outputs(vec![y]);
     let (graph, inputs) = (m.graph, m.inputs);
     for threads in [1, 3] {
-        let mut network = compile(&graph, &Options { threads }).unwrap();
+        let mut network = compile(
+            &graph,
+            &Options {
+                threads,
+                ..Options::default()
+            },
+        )
+        .unwrap();
         let replicas: Vec<_> = (0..4).map(|_| network.replicate().unwrap()).collect();
         let want = network.run(&inputs).unwrap().to_vec();
         std::thread::scope(|scope| {
@@ -142,5 +203,44 @@ fn replicas_run_at_the_same_time_and_give_the_same_results() {
                 });
             }
         });
+    }
+}
+
+#[test]
+fn the_accuracy_asked_for_decides_the_tiles() {
+    let plane: &[usize] = &[1, 64, 64, 64];
+    let volume: &[usize] = &[1, 64, 16, 32, 32];
+    for (shape, accuracy, kernel) in [
+        (plane, Accuracy::Strict, "winograd 2x2"),
+        (plane, Accuracy::Default, "winograd 4x4"),
+        (plane, Accuracy::Fast, "winograd 4x4"),
+        (volume, Accuracy::Strict, "winograd 2x2x2"),
+        (volume, Accuracy::Default, "winograd 2x4x4"),
+        (volume, Accuracy::Fast, "winograd 4x4x4"),
+    ] {
+        let mut m = Maker::new();
+        let x = m.input(shape);
+        let axes = shape.len() - 2;
+        let mut weight = vec![64, 64];
+        weight.extend(vec![3; axes]);
+        let w = m.weight(&weight);
+        let conv = m.add(
+            Op::Conv(slicewise_graph::Conv {
+                kernel: vec![3; axes],
+                stride: vec![1; axes],
+                dilation: vec![1; axes],
+                pads: vec![(1, 1); axes],
+                groups: 1,
+            }),
+            &[x, w],
+        );
+        m.graph.set_outputs(vec![conv]);
+        let options = Options {
+            threads: 1,
+            accuracy,
+        };
+        let network = compile(&m.graph, &options).unwrap();
+        let kernels: Vec<_> = network.steps().iter().map(|s| s.kernel).collect();
+        assert_eq!(kernels, [kernel], "{shape:?} {accuracy:?}");
     }
 }

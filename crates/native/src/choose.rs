@@ -1,0 +1,123 @@
+//! Which algorithm computes a convolution.
+//!
+//! What may be used ([`candidates`]) is kept apart from what is fastest ([`cost`]), so that a
+//! benchmark can time every candidate of a layer and compare with the choice.
+
+use slicewise_kernels::{Geometry, Isa, WinogradTile};
+
+/// How far results may be from the definition's, for speed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Accuracy {
+    /// Winograd's smallest tiles or none: about as exact as summing in single precision is.
+    Strict,
+    /// Tiles of 4×4 and, in volumes, 2×4×4: twice the rounding error of a direct convolution.
+    #[default]
+    Default,
+    /// Also tiles of 4×4×4: twice that once more.
+    Fast,
+}
+
+/// A convolution as far as its speed depends on it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Layer {
+    /// Sizes, taps, strides, padding.
+    pub geometry: Geometry,
+    /// Images.
+    pub batch: usize,
+    /// Groups of channels.
+    pub groups: usize,
+    /// Input channels.
+    pub channels: usize,
+    /// Output channels.
+    pub out: usize,
+}
+
+/// A way to compute a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    /// Every product of the definition: [`slicewise_kernels::Convolution`].
+    Direct,
+    /// Fewer products of transformed tiles: [`slicewise_kernels::Winograd`].
+    Winograd(WinogradTile),
+}
+
+const TILES: [WinogradTile; 5] = [
+    WinogradTile { depth: 1, plane: 2 },
+    WinogradTile { depth: 1, plane: 4 },
+    WinogradTile { depth: 2, plane: 2 },
+    WinogradTile { depth: 2, plane: 4 },
+    WinogradTile { depth: 4, plane: 4 },
+];
+
+/// The algorithms that compute `layer`.
+pub fn candidates(layer: &Layer) -> Vec<Algorithm> {
+    let mut all = vec![Algorithm::Direct];
+    if layer.groups == 1 {
+        let fitting = TILES.into_iter().filter(|t| t.fits(&layer.geometry));
+        all.extend(fitting.map(Algorithm::Winograd));
+    }
+    all
+}
+
+/// What transforms take, in multiply-adds of a register: of one input channel of one register of
+/// tiles, of one output channel. Measured on Zen 5 with AVX-512.
+fn transforms(tile: WinogradTile) -> (f64, f64) {
+    match (tile.depth, tile.plane) {
+        (1, 2) => (200.0, 200.0),
+        (1, _) => (870.0, 870.0),
+        (2, 2) => (900.0, 600.0),
+        (2, _) => (5500.0, 2400.0),
+        _ => (8500.0, 4000.0),
+    }
+}
+
+/// The part of the peak that products of transformed tiles reach, and direct convolutions.
+const PRODUCTS: f64 = 0.92;
+const DIRECT: f64 = 0.85;
+
+/// What `layer` takes, in multiply-adds of a register at the machine's peak.
+pub fn cost(isa: Isa, layer: &Layer, algorithm: Algorithm) -> f64 {
+    let g = &layer.geometry;
+    let lanes = isa.lanes();
+    let [depth, height, width] = g.output;
+    let (channels, out) = (layer.channels as f64, layer.out as f64);
+    match algorithm {
+        Algorithm::Direct => {
+            let registers = depth * height * width.div_ceil(lanes) * layer.batch;
+            let per_register = g.taps() as f64 * channels * out / layer.groups as f64;
+            registers as f64 * per_register / DIRECT
+        }
+        Algorithm::Winograd(tile) => {
+            // Rows of tiles are made of whole registers of pixels.
+            let runs = depth.div_ceil(tile.depth) * height.div_ceil(tile.plane);
+            let runs = runs * width.div_ceil(lanes) * layer.batch;
+            let vectors = runs.div_ceil(tile.plane);
+            let products = tile.products() as f64 * channels * out / PRODUCTS;
+            let (input, output) = transforms(tile);
+            vectors as f64 * (products + input * channels + output * out)
+        }
+    }
+}
+
+impl Accuracy {
+    /// Whether an algorithm is accurate enough.
+    pub fn allows(self, algorithm: Algorithm) -> bool {
+        let Algorithm::Winograd(tile) = algorithm else {
+            return true;
+        };
+        match self {
+            Accuracy::Strict => tile.plane == 2,
+            Accuracy::Default => tile.depth < 4,
+            Accuracy::Fast => true,
+        }
+    }
+}
+
+/// The algorithm for `layer` with the least cost among those that are accurate enough.
+pub fn choose(isa: Isa, layer: &Layer, accuracy: Accuracy) -> Algorithm {
+    let allowed = candidates(layer)
+        .into_iter()
+        .filter(|a| accuracy.allows(*a));
+    let best = allowed.min_by(|a, b| cost(isa, layer, *a).total_cmp(&cost(isa, layer, *b)));
+    best.unwrap_or(Algorithm::Direct)
+}
