@@ -32,7 +32,14 @@ fn networks_give_the_same_bits_on_1_2_and_16_threads_and_in_every_run() {
         let input = [slicewise_zoo::fill_input(&input)];
         let mut first: Option<Vec<Vec<u32>>> = None;
         for threads in [1, 2, 16] {
-            let mut network = compile(&graph, &Options { threads }).expect(name);
+            let mut network = compile(
+                &graph,
+                &Options {
+                    threads,
+                    ..Options::default()
+                },
+            )
+            .expect(name);
             for run in 1..=3 {
                 let got = bits(network.run(&input).expect(name));
                 if *first.get_or_insert_with(|| got.clone()) != got {
