@@ -1,0 +1,96 @@
+#!/usr/bin/env python3
+"""Writes docs/engine.md's table from benchmark records, so that it cannot drift from them.
+
+    python3 tools/engine_table.py results/engine/*.json
+
+replaces what stands between `<!-- results -->` and `<!-- /results -->` in docs/engine.md. A ratio is another engine's
+time divided by ours, from the medians of visits in the same round: the median over the rounds, and their quartiles.
+Needs nothing but Python.
+"""
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+BEGIN, END = "<!-- results -->", "<!-- /results -->"
+PEERS = ["onnxruntime f32", "openvino f32", "openvino bf16"]
+
+
+def rounds(arm: dict) -> dict[int, float]:
+    """The median of each visit by its round."""
+    return {visit["round"]: statistics.median(visit["ms"]) for visit in arm["visits"] if visit["ms"]}
+
+
+def ratio(own: dict, other: dict) -> str:
+    """How many times as long the other arm takes, with quartiles where there are enough rounds."""
+    a, b = rounds(own), rounds(other)
+    ratios = sorted(b[r] / a[r] for r in a.keys() & b.keys())
+    if not ratios:
+        return "–"
+    middle = statistics.median(ratios)
+    if len(ratios) < 4:
+        return f"{middle:.2f}"
+    low, _, high = statistics.quantiles(ratios, n=4)
+    return f"{middle:.2f} ({low:.2f}–{high:.2f})"
+
+
+def rows(record: dict) -> list[str]:
+    """One row a model and number of threads."""
+    groups: dict[tuple, dict[str, dict]] = {}
+    for arm in record["arms"]:
+        if arm["status"] == "measured":
+            key = (arm["model"], arm["threads"], arm["task"], "×".join(map(str, arm["input"][2:])))
+            groups.setdefault(key, {})[f"{arm['engine']} {arm['precision']}"] = arm
+    lines = []
+    for (model, threads, task, size), arms in groups.items():
+        own = arms.get("native f32")
+        if own is None:
+            continue
+        cells = [ratio(own, arms[peer]) if peer in arms else "–" for peer in PEERS]
+        ms = f"{own['statistics']['median_ms']:.1f}"
+        task = "scores" if record["suite"] == "encoders" else task
+        lines.append(f"| `{model}` {size} → {task} | {threads} | {ms} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def memory(records: list[dict]) -> list[str]:
+    """Peak memory and start-up of the arms that were tried in processes of their own, in the first record."""
+    lines = []
+    for arm in records[0]["arms"]:
+        if arm["status"] == "measured" and arm["model"] == records[0]["arms"][0]["model"]:
+            start = f"{arm['load_ms'] + arm['first_ms']:.0f}" if arm.get("first_ms") else "–"
+            peak = f"{arm['peak_rss_bytes'] / 1e6:.0f}" if arm.get("peak_rss_bytes") else "–"
+            lines.append(f"| {arm['engine']} {arm['precision']} | {peak} | {start} |")
+    return lines
+
+
+def section(records: list[dict]) -> str:
+    """The whole text between the marks."""
+    first = records[0]
+    engines = ", ".join(f"{e['name']} {e['version']}" for e in first["engines"])
+    cpu = first["machine"].get("cpu") or "unknown CPU"
+    lines = ["| work | threads | native f32, ms | × ORT f32 | × OpenVINO f32 | × OpenVINO bf16 |", "|---|--:|--:|--:|--:|--:|"]
+    for record in records:
+        lines += rows(record)
+    model = first["arms"][0]["model"]
+    lines += ["", f"`{model}`, in a process of its own:", ""]
+    lines += ["| engine | peak memory, MB | load, pack and first run, ms |", "|---|--:|--:|", *memory(records), ""]
+    lines += [f"{cpu}, {first['started'][:10]}; {engines}. Median over the rounds (quartiles).", "", "```sh"]
+    lines += [" ".join(["slicewise", *record["command"][1:]]) for record in records]
+    return "\n".join([*lines, "```"])
+
+
+def main() -> None:
+    """Rewrites the section of docs/engine.md."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("records", type=Path, nargs="+")
+    records = [json.loads(path.read_text()) for path in parser.parse_args().records]
+    page = ROOT / "docs/engine.md"
+    before, rest = page.read_text().split(BEGIN)
+    page.write_text(f"{before}{BEGIN}\n{section(records)}\n{END}{rest.split(END)[1]}")
+
+
+if __name__ == "__main__":
+    main()
