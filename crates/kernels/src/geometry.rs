@@ -116,18 +116,10 @@ impl Geometry {
         }
     }
 
-    /// The pointwise window over columns that this window's elements were gathered into.
-    pub(crate) fn columns(&self) -> Self {
-        let row = [1, 1, self.output_area()];
-        Geometry {
-            input: row,
-            output: row,
-            kernel: [1; 3],
-            stride: [1; 3],
-            dilation: [1; 3],
-            before: [0; 3],
-            spread: [1; 3],
-        }
+    /// Whether every output element is made from one input element, of every few in a row.
+    pub(crate) fn is_subsampling(&self) -> bool {
+        let inside = |i: usize| (self.output[i] - 1) * self.stride[i] < self.input[i];
+        self.taps() == 1 && self.before == [0; 3] && self.spread == [1; 3] && (0..3).all(inside)
     }
 
     /// Elements between the first and the last that a window touches on an axis, both counted.

@@ -153,39 +153,3 @@ fn every<const STEP: usize>(from: &[f32], to: &mut [f32]) {
     }
     *last = from[body.len() * STEP];
 }
-
-/// Copies what tap `tap` of every window sees, from the window of output `first` (in row-major
-/// order) on; zero outside the channel `x`.
-#[inline(always)]
-pub(crate) fn gather(g: &Geometry, tap: usize, x: &[f32], first: usize, to: &mut [f32]) {
-    let [_, height, width] = g.output;
-    let kernel = [
-        tap / g.kernel[2] / g.kernel[1],
-        tap / g.kernel[2] % g.kernel[1],
-        tap % g.kernel[2],
-    ];
-    let place = |axis: usize, at: usize| {
-        source(
-            g,
-            axis,
-            at * g.stride[axis] + kernel[axis] * g.dilation[axis],
-        )
-    };
-    let (mut row, mut column) = (first / width, first % width);
-    let mut rest = to;
-    while !rest.is_empty() {
-        let n = (width - column).min(rest.len());
-        let (to, next) = rest.split_at_mut(n);
-        match (place(0, row / height), place(1, row % height)) {
-            (Some(z), Some(y)) => {
-                let from = &x[(z * g.input[1] + y) * g.input[2]..][..g.input[2]];
-                for (i, to) in to.iter_mut().enumerate() {
-                    *to = place(2, column + i).map_or(0.0, |x| from[x]);
-                }
-            }
-            _ => to.fill(0.0),
-        }
-        rest = next;
-        (row, column) = (row + 1, 0);
-    }
-}

@@ -6,7 +6,7 @@
 use crate::conv::Epilogue;
 use crate::isa::{Simd, Task};
 use crate::shared::Shared;
-use crate::tile::{Start, Tile};
+use crate::tile::{Finish, Start, Tile};
 use crate::{Buffer, Context};
 
 /// Products summed before partial sums are stored: rows (8 × 384) and columns (384 × 48) of a tile
@@ -315,7 +315,7 @@ impl Columnwise {
             Some(bias) => Start::Columns(at(bias)),
             None => Start::Rows(ZEROS.as_ptr()),
         };
-        s.vectorize(Tile::<M, N, false> {
+        s.vectorize(Tile::<M, N, false, false> {
             depth: self.depth,
             weights: self.weights,
             row: self.row,
@@ -326,8 +326,8 @@ impl Columnwise {
             pitch: self.pitch,
             rows: self.rows,
             start,
-            low: f32::NEG_INFINITY,
-            high: f32::INFINITY,
+            finish: Finish::nothing(),
+            copy: std::ptr::null_mut(),
         });
     }
 }

@@ -1,7 +1,8 @@
 //! Columns gathered into register tiles.
 
 use crate::isa::Simd;
-use crate::tile::{Start, Tile};
+use crate::piece::InTile;
+use crate::tile::{Finish, Start, Tile};
 
 /// Registers of columns in a tile at most.
 const COLUMNS: usize = 3;
@@ -25,9 +26,8 @@ pub(crate) struct Panels<'a> {
     /// The group's first output channel, and elements from one channel to the next.
     pub(crate) y: *mut f32,
     pub(crate) pitch: usize,
-    /// Results are cut to this range.
-    pub(crate) low: f32,
-    pub(crate) high: f32,
+    /// What is done to the sums when this block completes them.
+    pub(crate) in_tile: InTile,
 }
 
 /// Gathers registers of columns until a tile is full, then runs all panels over it.
@@ -87,11 +87,17 @@ impl<'a, const M: usize> Strip<'a, M> {
                 0 => Start::Rows(p.bias[index * M..].as_ptr()),
                 _ => Start::Sum,
             };
-            let y = std::array::from_fn(|j| {
-                // SAFETY: the columns named lie in the output for all channels of the panel.
-                unsafe { p.y.add(panel * M * p.pitch + self.at[j]) }
-            });
-            s.vectorize(Tile::<M, N, true> {
+            let place = |j: usize| panel * M * p.pitch + self.at[j];
+            // SAFETY: the columns named lie in the output, and in what is added to it, for all
+            // channels of the panel.
+            let (y, residual) = unsafe {
+                (
+                    std::array::from_fn(|j| p.y.add(place(j))),
+                    (p.in_tile.residual).map(|r| std::array::from_fn(|j| r.add(place(j)))),
+                )
+            };
+            let [range, then] = p.in_tile.ranges;
+            s.vectorize(Tile::<M, N, true, false> {
                 depth: p.count,
                 weights: weights.as_ptr(),
                 row: 0,
@@ -102,8 +108,12 @@ impl<'a, const M: usize> Strip<'a, M> {
                 pitch: p.pitch,
                 rows: M.min(p.group_out - panel * M),
                 start,
-                low: p.low,
-                high: p.high,
+                finish: Finish {
+                    range,
+                    residual,
+                    then,
+                },
+                copy: std::ptr::null_mut(),
             });
         }
     }

@@ -25,8 +25,10 @@ pub(crate) enum Start<const N: usize> {
 /// elements at `y[j] + m * pitch` for `m < rows`.
 ///
 /// Weights that are not packed (`PACKED` is false) are read at `weights + m * row + k`, the last
-/// row's again for rows past it.
-pub(crate) struct Tile<const M: usize, const N: usize, const PACKED: bool> {
+/// row's again for rows past it. With `COPY` the columns read are written to
+/// `copy + (k * S::COLUMNS + j) * S::LANES` on the way, for the next tile of the same columns: that
+/// costs three stores among 24 multiply-adds, where copying beforehand takes a pass of its own.
+pub(crate) struct Tile<const M: usize, const N: usize, const PACKED: bool, const COPY: bool> {
     pub(crate) depth: usize,
     pub(crate) weights: *const f32,
     /// Elements from one row of unpacked weights to the next.
@@ -38,12 +40,38 @@ pub(crate) struct Tile<const M: usize, const N: usize, const PACKED: bool> {
     pub(crate) pitch: usize,
     pub(crate) rows: usize,
     pub(crate) start: Start<N>,
-    /// Results are cut to this range.
-    pub(crate) low: f32,
-    pub(crate) high: f32,
+    pub(crate) finish: Finish<N>,
+    /// Where columns are copied to; null without `COPY`.
+    pub(crate) copy: *mut f32,
 }
 
-impl<const M: usize, const N: usize, const PACKED: bool> Task for Tile<M, N, PACKED> {
+/// What happens to the sums in registers: cut to a range, then perhaps something is added and the
+/// result cut to another.
+#[derive(Clone, Copy)]
+pub(crate) struct Finish<const N: usize> {
+    pub(crate) range: (f32, f32),
+    /// Read like `y`, row by row of the same pitch.
+    pub(crate) residual: Option<[*const f32; N]>,
+    pub(crate) then: (f32, f32),
+}
+
+/// No cut.
+pub(crate) const EVERYTHING: (f32, f32) = (f32::NEG_INFINITY, f32::INFINITY);
+
+impl<const N: usize> Finish<N> {
+    /// Leaves sums as they are.
+    pub(crate) fn nothing() -> Self {
+        Finish {
+            range: EVERYTHING,
+            residual: None,
+            then: EVERYTHING,
+        }
+    }
+}
+
+impl<const M: usize, const N: usize, const PACKED: bool, const COPY: bool> Task
+    for Tile<M, N, PACKED, COPY>
+{
     type Output = ();
 
     /// The pointers must be valid for what the type's description says is read and written; only
@@ -64,6 +92,13 @@ impl<const M: usize, const N: usize, const PACKED: bool> Task for Tile<M, N, PAC
                         let v = s.load_first(bias[j], self.n[j]);
                         for row in &mut sum {
                             row[j] = v;
+                        }
+                    }
+                }
+                Start::Sum if self.is_whole::<S>() => {
+                    for m in 0..M {
+                        for j in 0..N {
+                            sum[m][j] = s.load(self.y[j].add(m * self.pitch));
                         }
                     }
                 }
@@ -94,6 +129,9 @@ impl<const M: usize, const N: usize, const PACKED: bool> Task for Tile<M, N, PAC
                 let mut x = [s.splat(0.0); N];
                 for j in 0..N {
                     x[j] = s.load(self.x[j].add(at));
+                    if COPY {
+                        s.store(self.copy.add((k * S::COLUMNS + j) * S::LANES), x[j]);
+                    }
                 }
                 for m in 0..M {
                     let w = s.splat(rows[m].add(k * step).read());
@@ -103,20 +141,72 @@ impl<const M: usize, const N: usize, const PACKED: bool> Task for Tile<M, N, PAC
                 }
             }
         }
-        let (low, high) = (s.splat(self.low), s.splat(self.high));
-        for m in 0..M {
-            if m < self.rows {
-                for j in 0..N {
-                    let v = s.min(high, s.max(low, sum[m][j]));
-                    // SAFETY: see the type's description.
-                    unsafe {
-                        let y = self.y[j].add(m * self.pitch);
-                        if self.n[j] == S::LANES {
-                            s.store(y, v);
-                        } else {
-                            s.store_first(y, self.n[j], v);
+        let (low, high) = (s.splat(self.finish.range.0), s.splat(self.finish.range.1));
+        for row in &mut sum {
+            for v in row {
+                *v = s.min(high, s.max(low, *v));
+            }
+        }
+        if self.is_whole::<S>() {
+            self.store_whole(s, &sum);
+        } else {
+            self.store_part(s, &sum);
+        }
+    }
+}
+
+impl<const M: usize, const N: usize, const PACKED: bool, const COPY: bool>
+    Tile<M, N, PACKED, COPY>
+{
+    #[inline(always)]
+    fn is_whole<S: Simd>(&self) -> bool {
+        self.rows == M && self.n.iter().all(|n| *n == S::LANES)
+    }
+
+    /// Adds and writes a tile without rows or columns to leave out, without a branch.
+    #[inline(always)]
+    fn store_whole<S: Simd>(&self, s: S, sum: &[[S::V; N]; M]) {
+        // SAFETY: see the type's description.
+        unsafe {
+            match self.finish.residual {
+                Some(residual) => {
+                    let then = self.finish.then;
+                    let (low, high) = (s.splat(then.0), s.splat(then.1));
+                    for m in 0..M {
+                        for j in 0..N {
+                            let v = s.add(sum[m][j], s.load(residual[j].add(m * self.pitch)));
+                            let v = s.min(high, s.max(low, v));
+                            s.store(self.y[j].add(m * self.pitch), v);
                         }
                     }
+                }
+                None => {
+                    for m in 0..M {
+                        for j in 0..N {
+                            s.store(self.y[j].add(m * self.pitch), sum[m][j]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The same with rows or columns to leave out.
+    #[inline(always)]
+    fn store_part<S: Simd>(&self, s: S, sum: &[[S::V; N]; M]) {
+        let (low, high) = (s.splat(self.finish.then.0), s.splat(self.finish.then.1));
+        // Counted at run time, so that it stays a loop and the sums lie in memory.
+        for (m, row) in sum.iter().enumerate().take(self.rows) {
+            for j in 0..N {
+                let (at, n) = (m * self.pitch, self.n[j]);
+                let mut v = row[j];
+                // SAFETY: see the type's description.
+                unsafe {
+                    if let Some(residual) = self.finish.residual {
+                        v = s.add(v, s.load_first(residual[j].add(at), n));
+                        v = s.min(high, s.max(low, v));
+                    }
+                    s.store_first(self.y[j].add(at), n, v);
                 }
             }
         }

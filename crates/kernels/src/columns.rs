@@ -1,0 +1,386 @@
+//! Convolution of packed columns: the columns of one register tile lie side by side in the first
+//! cache while all panels of output channels run over them.
+//!
+//! For pointwise layers, whose columns are the input itself, the first panel's tile copies them as
+//! it reads them. Read in place by every panel they would evict each other: channels of a 32 × 32
+//! map are 4 KB apart, which is one set of the first cache. Elsewhere columns are put together from
+//! stretches of rows: of the input for 1×1 layers with strides, of a copy with its padding for the
+//! windows of maps so narrow that rows of their own would leave registers half empty.
+
+use crate::blocking::Block;
+use crate::halo::Halo;
+use crate::isa::{Simd, Task};
+use crate::piece::{InTile, Piece};
+use crate::tile::{Finish, Start, Tile};
+use crate::{Context, Geometry};
+
+/// Where columns come from.
+#[derive(Debug)]
+enum Source {
+    /// The input as it lies: where each channel of a block begins.
+    InPlace(Vec<u32>),
+    /// Every stride-th element of the input's rows; one tap, no padding.
+    Strided,
+    /// Rows of a copy with its padding, shifted by each tap.
+    Halo(Halo, Vec<u32>),
+}
+
+/// How columns are cut and packed.
+#[derive(Debug)]
+pub(crate) struct Columns {
+    pub(crate) block: Block,
+    source: Source,
+    /// Where each product of a block finds its packed column.
+    offsets: Vec<u32>,
+    /// Elements of one block's packed columns.
+    packed: usize,
+}
+
+impl Columns {
+    pub(crate) fn new(context: &Context, g: &Geometry, block: Block) -> Self {
+        let (_, registers) = context.isa().tile();
+        let lanes = context.isa().lanes();
+        let depth = block.channels * g.taps();
+        let width = registers * lanes;
+        let source = if g.is_pointwise() {
+            Source::InPlace((0..depth).map(|c| (c * g.input_area()) as u32).collect())
+        } else if g.is_subsampling() {
+            Source::Strided
+        } else {
+            let halo = Halo::new(g, block.size, lanes);
+            let taps = halo.taps(g).into_iter().map(|t| t as u32).collect();
+            Source::Halo(halo, taps)
+        };
+        Columns {
+            block,
+            source,
+            offsets: (0..depth).map(|k| (k * width) as u32).collect(),
+            // Whole registers are written, past the last stretch of a row too.
+            packed: depth * width + lanes,
+        }
+    }
+
+    /// Elements of scratch memory that a piece needs.
+    pub(crate) fn scratch(&self) -> usize {
+        match &self.source {
+            // Whole registers are read, past the last stretch of a row too.
+            Source::Halo(halo, _) => self.packed + self.block.channels * halo.area() + 16,
+            _ => self.packed,
+        }
+    }
+
+    /// How it is computed, for profiles.
+    pub(crate) fn describe(&self) -> &'static str {
+        match self.source {
+            Source::InPlace(_) => "pointwise",
+            Source::Strided => "pointwise strided",
+            Source::Halo(..) => "gathered columns",
+        }
+    }
+}
+
+/// One piece, with the memory for its columns. Its region is one stretch of the output.
+pub(crate) struct ColumnsJob<'a> {
+    pub(crate) plan: &'a Columns,
+    pub(crate) piece: Piece<'a>,
+    pub(crate) x: &'a [f32],
+    pub(crate) copy: &'a mut [f32],
+}
+
+/// A block of input channels.
+struct Depth {
+    /// The first channel in `x`, and how many.
+    first: usize,
+    channels: usize,
+    /// The first product of the sums, and how many.
+    from: usize,
+    count: usize,
+    in_tile: InTile,
+    /// Where sums go: the piece's first, and elements from one channel to the next.
+    y: *mut f32,
+    pitch: usize,
+    /// Where the piece begins in a channel of `y`.
+    start: usize,
+}
+
+/// A stretch of a row that becomes neighbouring columns.
+#[derive(Clone, Copy, Default)]
+struct Stretch {
+    from: u32,
+    to: u32,
+    count: u32,
+}
+
+/// Columns of the widest tile, and so the most stretches in one.
+const WIDEST: usize = 48;
+
+impl Task for ColumnsJob<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        match self.piece.conv.rows {
+            1 => self.sums::<S, 1>(s),
+            8 if S::ROWS == 8 => self.sums::<S, 8>(s),
+            6 if S::ROWS == 6 => self.sums::<S, 6>(s),
+            _ => self.sums::<S, 4>(s),
+        }
+        self.piece.after(s);
+    }
+}
+
+impl ColumnsJob<'_> {
+    #[inline(always)]
+    fn sums<S: Simd, const M: usize>(&mut self, s: S) {
+        let c = self.piece.conv;
+        let taps = c.geometry.taps();
+        let first = (self.piece.image * c.groups + self.piece.group) * c.group_in;
+        let (y, pitch) = self.piece.sums();
+        let start = match self.piece.in_place() {
+            true => self.piece.row(0, 0),
+            false => 0,
+        };
+        let registers = self.piece.region.area().div_ceil(S::LANES);
+        let tiles = registers.div_ceil(S::COLUMNS);
+        for from in (0..c.group_in).step_by(self.plan.block.channels) {
+            let channels = self.plan.block.channels.min(c.group_in - from);
+            let block = Depth {
+                first: first + from,
+                channels,
+                from: from * taps,
+                count: channels * taps,
+                in_tile: match from + channels == c.group_in {
+                    true => self.piece.in_tile(),
+                    false => InTile::NOTHING,
+                },
+                y,
+                pitch,
+                start,
+            };
+            self.copy_halo(&block);
+            for t in 0..tiles {
+                // Tiles of nearly equal width: 4 registers are 2 + 2, not 3 + 1.
+                let (begin, end) = (t * registers / tiles, (t + 1) * registers / tiles);
+                match end - begin {
+                    3 if S::COLUMNS == 3 => self.tiles::<S, M, 3>(s, &block, begin),
+                    2 => self.tiles::<S, M, 2>(s, &block, begin),
+                    _ => self.tiles::<S, M, 1>(s, &block, begin),
+                }
+            }
+        }
+    }
+
+    /// Copies the boxes of a block's channels where columns come from those.
+    #[inline(always)]
+    fn copy_halo(&mut self, block: &Depth) {
+        let Source::Halo(halo, _) = &self.plan.source else {
+            return;
+        };
+        let g = &self.piece.conv.geometry;
+        let area = g.input_area();
+        let planes = self.copy[self.plan.packed..].chunks_exact_mut(halo.area());
+        for (i, plane) in planes.take(block.channels).enumerate() {
+            let x = &self.x[(block.first + i) * area..][..area];
+            halo.copy(g, &self.piece.region, x, plane, 0.0);
+        }
+    }
+
+    /// All panels over the `N` registers of columns from `register` on.
+    #[inline(always)]
+    fn tiles<S: Simd, const M: usize, const N: usize>(
+        &mut self,
+        s: S,
+        block: &Depth,
+        register: usize,
+    ) {
+        let at = register * S::LANES;
+        let left = self.piece.region.area() - at;
+        let n: [usize; N] = std::array::from_fn(|j| S::LANES.min(left - j * S::LANES));
+        // A last register that is not whole would be read past the channel.
+        let in_place = matches!(self.plan.source, Source::InPlace(_)) && n[N - 1] == S::LANES;
+        if !in_place {
+            self.pack(s, block, at, left.min(N * S::LANES));
+        }
+        let copy = self.copy.as_mut_ptr();
+        let own: [*const f32; N] =
+            // SAFETY: register j < COLUMNS of the packed columns.
+            std::array::from_fn(|j| unsafe { copy.cast_const().add(j * S::LANES) });
+        let packed = (own, &self.plan.offsets[..]);
+        let mut panels = self.piece.panels.clone();
+        match &self.plan.source {
+            Source::InPlace(places) if in_place => {
+                let g = &self.piece.conv.geometry;
+                let from = block.first * g.input_area() + self.piece.row(0, 0) + at;
+                let from = &self.x[from..];
+                // SAFETY: left >= (j + 1) * LANES, as the last register is whole.
+                let x = std::array::from_fn(|j| unsafe { from.as_ptr().add(j * S::LANES) });
+                if panels.len() == 1 {
+                    let only = panels.start;
+                    self.tile::<S, M, N, false>(s, block, only, at, n, (x, places), copy);
+                    return;
+                }
+                if let Some(first) = panels.next() {
+                    self.tile::<S, M, N, true>(s, block, first, at, n, (x, places), copy);
+                }
+            }
+            _ => {}
+        }
+        for panel in panels {
+            self.tile::<S, M, N, false>(s, block, panel, at, n, packed, copy);
+        }
+    }
+
+    #[inline(always)]
+    fn tile<S: Simd, const M: usize, const N: usize, const COPY: bool>(
+        &self,
+        s: S,
+        block: &Depth,
+        panel: usize,
+        at: usize,
+        n: [usize; N],
+        (x, offsets): ([*const f32; N], &[u32]),
+        copy: *mut f32,
+    ) {
+        let c = self.piece.conv;
+        let index = self.piece.group * c.panels() + panel;
+        let depth = c.group_in * c.geometry.taps();
+        let weights = &c.weights.as_f32()[(index * depth + block.from) * M..];
+        let start = match block.from {
+            0 => Start::Rows(c.bias.as_f32()[index * M..].as_ptr()),
+            _ => Start::Sum,
+        };
+        let place = |j: usize| panel * M * block.pitch + block.start + at + j * S::LANES;
+        // SAFETY: the registers named lie in the sums, and in what is added to them, for all
+        // channels of the panel.
+        let (y, residual) = unsafe {
+            (
+                std::array::from_fn(|j| block.y.add(place(j))),
+                (block.in_tile.residual).map(|r| std::array::from_fn(|j| r.add(place(j)))),
+            )
+        };
+        let [range, then] = block.in_tile.ranges;
+        s.vectorize(Tile::<M, N, true, COPY> {
+            depth: block.count,
+            weights: weights.as_ptr(),
+            row: 0,
+            offsets: offsets.as_ptr(),
+            x,
+            y,
+            n,
+            pitch: block.pitch,
+            rows: M.min(c.group_out - panel * M),
+            start,
+            finish: Finish {
+                range,
+                residual,
+                then,
+            },
+            copy,
+        });
+    }
+
+    /// Packs `count` columns from `at` of the region on.
+    #[inline(always)]
+    fn pack<S: Simd>(&mut self, s: S, block: &Depth, at: usize, count: usize) {
+        let mut stretches = [Stretch::default(); WIDEST];
+        let used = self.stretches::<S>(at, count, &mut stretches);
+        let stretches = &stretches[..used];
+        let g = &self.piece.conv.geometry;
+        let width = S::COLUMNS * S::LANES;
+        let (packed, boxes) = self.copy.split_at_mut(self.plan.packed);
+        if let Source::Halo(halo, taps) = &self.plan.source {
+            for c in 0..block.channels {
+                for (t, tap) in taps.iter().enumerate() {
+                    let row = &mut packed[(c * taps.len() + t) * width..];
+                    let from = &boxes[c * halo.area() + *tap as usize..];
+                    for stretch in stretches {
+                        // SAFETY: the stretch lies in the box, and registers in the memory behind
+                        // both.
+                        unsafe {
+                            let v = s.load(from.as_ptr().add(stretch.from as usize));
+                            s.store(row.as_mut_ptr().add(stretch.to as usize), v);
+                        }
+                    }
+                }
+            }
+            return;
+        }
+        let (area, step) = (g.input_area(), g.stride[2]);
+        for c in 0..block.channels {
+            let from = &self.x[(block.first + c) * area..][..area];
+            let row = &mut packed[c * width..];
+            for stretch in stretches {
+                let n = stretch.count as usize;
+                let from = &from[stretch.from as usize..][..(n - 1) * step + 1];
+                let to = &mut row[stretch.to as usize..];
+                // SAFETY: a register lies behind `to`; of `from` no more is read than it has.
+                unsafe { s.store(to.as_mut_ptr(), every(s, from, step, n)) };
+            }
+        }
+    }
+
+    /// Cuts `count` columns from `at` of the region on into stretches of rows of at most a register.
+    /// Returns how many there are.
+    #[inline(always)]
+    fn stretches<S: Simd>(&self, at: usize, count: usize, to: &mut [Stretch; WIDEST]) -> usize {
+        let g = &self.piece.conv.geometry;
+        let region = &self.piece.region;
+        let [_, height, width] = region.size;
+        let (mut row, mut column) = (at / width, at % width);
+        let (mut done, mut used) = (0, 0);
+        while done < count {
+            let n = S::LANES.min(width - column).min(count - done);
+            let (z, y) = (row / height, row % height);
+            let from = match &self.plan.source {
+                Source::Halo(halo, _) => halo.origin(g, z, y) + column,
+                _ => {
+                    let place = [region.start[0] + z, region.start[1] + y];
+                    let line = place[0] * g.stride[0] * g.input[1] + place[1] * g.stride[1];
+                    line * g.input[2] + (region.start[2] + column) * g.stride[2]
+                }
+            };
+            to[used] = Stretch {
+                from: from as u32,
+                to: done as u32,
+                count: n as u32,
+            };
+            used += 1;
+            done += n;
+            column += n;
+            if column == width {
+                (row, column) = (row + 1, 0);
+            }
+        }
+        used
+    }
+}
+
+/// The first `n` of every `step`-th element of `from`, which ends with the last of them.
+#[inline(always)]
+fn every<S: Simd>(s: S, from: &[f32], step: usize, n: usize) -> S::V {
+    // SAFETY: at most a register of what `from` has; the table names elements of two registers.
+    unsafe {
+        match step {
+            1 => s.load_first(from.as_ptr(), n),
+            2 => {
+                let low = s.load_first(from.as_ptr(), from.len().min(S::LANES));
+                let rest = from.len().saturating_sub(S::LANES);
+                let high = match rest {
+                    0 => s.splat(0.0),
+                    _ => s.load_first(from.as_ptr().add(S::LANES), rest),
+                };
+                s.lookup(low, high, EVEN.as_ptr())
+            }
+            _ => {
+                let mut list = [0.0; 16];
+                for (to, from) in list.iter_mut().zip(from.iter().step_by(step)) {
+                    *to = *from;
+                }
+                s.load(list.as_ptr())
+            }
+        }
+    }
+}
+
+/// The even elements of two registers.
+static EVEN: [i32; 16] = [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30];
