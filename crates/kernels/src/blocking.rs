@@ -129,7 +129,6 @@ pub(crate) fn cut(context: &Context, g: &Geometry, work: &Work) -> Block {
 pub(crate) fn cut_columns(context: &Context, g: &Geometry, work: &Work) -> Block {
     let (threads, lanes) = (context.threads(), context.isa().lanes());
     let group_in = work.group_in.max(1);
-
     let most = (PACKED_DEPTH / g.taps()).clamp(1, group_in);
     let channels = group_in.div_ceil(group_in.div_ceil(most));
     let area = g.output_area();
@@ -141,14 +140,13 @@ pub(crate) fn cut_columns(context: &Context, g: &Geometry, work: &Work) -> Block
     };
     // Pieces of one image and group: stretches of columns, then panels.
     let wanted = wanted.div_ceil(work.images.max(1));
-    let mut stretches = wanted.min(registers / LEAST_REGISTERS).max(1);
+    // Partial sums, and results that do not go to the output as they are, stay in the second cache.
+    let fitting = (area * work.group_out).div_ceil(RESULTS);
+    let mut stretches = wanted.min(registers / LEAST_REGISTERS).max(1).max(fitting);
     if stretches >= threads {
-        stretches -= stretches % threads;
+        stretches = stretches.next_multiple_of(threads).min(registers);
     }
-    let mut columns = registers.div_ceil(stretches) * lanes;
-    if channels < group_in {
-        columns = columns.min((RESULTS / work.group_out).max(lanes));
-    }
+    let columns = registers.div_ceil(stretches) * lanes;
     let size = stretch(g, columns, lanes);
     let pieces: usize = (0..3).map(|i| g.output[i].div_ceil(size[i])).product();
     let panels = work.group_out.div_ceil(work.rows);

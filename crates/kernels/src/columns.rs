@@ -8,10 +8,10 @@
 //! windows of maps so narrow that rows of their own would leave registers half empty.
 
 use crate::blocking::Block;
-use crate::halo::Halo;
+use crate::halo::{EVEN, Halo};
 use crate::isa::{Simd, Task};
 use crate::piece::{InTile, Piece};
-use crate::tile::{Finish, Start, Tile};
+use crate::tile::{Added, Finish, Start, Tile};
 use crate::{Context, Geometry};
 
 /// Where columns come from.
@@ -157,7 +157,7 @@ impl ColumnsJob<'_> {
                 pitch,
                 start,
             };
-            self.copy_halo(&block);
+            self.copy_halo(s, &block);
             for t in 0..tiles {
                 // Tiles of nearly equal width: 4 registers are 2 + 2, not 3 + 1.
                 let (begin, end) = (t * registers / tiles, (t + 1) * registers / tiles);
@@ -172,7 +172,7 @@ impl ColumnsJob<'_> {
 
     /// Copies the boxes of a block's channels where columns come from those.
     #[inline(always)]
-    fn copy_halo(&mut self, block: &Depth) {
+    fn copy_halo<S: Simd>(&mut self, s: S, block: &Depth) {
         let Source::Halo(halo, _) = &self.plan.source else {
             return;
         };
@@ -181,7 +181,7 @@ impl ColumnsJob<'_> {
         let planes = self.copy[self.plan.packed..].chunks_exact_mut(halo.area());
         for (i, plane) in planes.take(block.channels).enumerate() {
             let x = &self.x[(block.first + i) * area..][..area];
-            halo.copy(g, &self.piece.region, x, plane, 0.0);
+            halo.copy_zero(s, g, &self.piece.region, x, plane);
         }
     }
 
@@ -250,14 +250,27 @@ impl ColumnsJob<'_> {
             _ => Start::Sum,
         };
         let place = |j: usize| panel * M * block.pitch + block.start + at + j * S::LANES;
-        // SAFETY: the registers named lie in the sums, and in what is added to them, for all
-        // channels of the panel.
-        let (y, residual) = unsafe {
-            (
-                std::array::from_fn(|j| block.y.add(place(j))),
-                (block.in_tile.residual).map(|r| std::array::from_fn(|j| r.add(place(j)))),
-            )
-        };
+        // SAFETY: the registers named lie in the sums, for all channels of the panel.
+        let y = std::array::from_fn(|j| unsafe { block.y.add(place(j)) });
+        let residual = block.in_tile.residual.map(|r| match r.width {
+            None => Added {
+                // SAFETY: what is added is as large as the output.
+                from: std::array::from_fn(|j| unsafe { r.from.add(place(j)) }),
+                pitch: block.pitch,
+                twice: false,
+            },
+            Some(width) => Added {
+                from: std::array::from_fn(|j| {
+                    let at = block.start + at + j * S::LANES;
+                    let (row, column) = (at / width, at % width);
+                    let at = row / 2 * (width / 2) + column / 2;
+                    // SAFETY: a quarter of the output's size; a register is one row's.
+                    unsafe { r.from.add(panel * M * (block.pitch / 4) + at) }
+                }),
+                pitch: block.pitch / 4,
+                twice: true,
+            },
+        });
         let [range, then] = block.in_tile.ranges;
         s.vectorize(Tile::<M, N, true, COPY> {
             depth: block.count,
@@ -381,6 +394,3 @@ fn every<S: Simd>(s: S, from: &[f32], step: usize, n: usize) -> S::V {
         }
     }
 }
-
-/// The even elements of two registers.
-static EVEN: [i32; 16] = [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30];

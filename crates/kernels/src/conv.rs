@@ -69,10 +69,22 @@ impl Epilogue<'_> {
     }
 }
 
+/// A map that is added to one of twice its height and width.
+#[derive(Clone, Copy, Debug)]
+pub struct Coarse<'a> {
+    /// `[N, O, H / 2, W / 2]`
+    pub values: &'a [f32],
+    /// The finer map's width.
+    pub width: usize,
+}
+
 /// Where a convolution's results go.
 pub enum Destination<'a> {
     /// Into `[N, O, spatial…]`.
     Values(&'a mut [f32], Epilogue<'a>),
+    /// Into `[N, O, H, W]`, each element of the coarser map added to its 2 × 2 results; only where
+    /// [`Convolution::adds_upsampled`].
+    Upsampled(&'a mut [f32], Coarse<'a>),
     /// Only the channel with the largest result at each place, into `[N, spatial…]`; one group.
     Labels(LabelsMut<'a>),
 }
@@ -208,12 +220,31 @@ impl Convolution {
                 );
                 Target::Values(Shared::new(y), epilogue)
             }
+            Destination::Upsampled(y, coarse) => {
+                assert!(
+                    self.geometry.is_pointwise()
+                        && coarse.width.is_multiple_of(context.isa().lanes()),
+                    "a convolution that adds an upsampled map"
+                );
+                assert_eq!((y.len(), 4 * coarse.values.len()), (out, out), "sizes");
+                Target::Upsampled(Shared::new(y), coarse)
+            }
             Destination::Labels(y) => {
                 assert_eq!((y.len(), self.groups), (labels, 1), "labels of one group");
                 Target::Labels(y.shared())
             }
         };
         self.sweep(context, x, batch, &target);
+    }
+
+    /// Whether a convolution of this geometry can add an upsampled map on the way: every register
+    /// of its results must lie in one row.
+    pub fn adds_upsampled(context: &Context, geometry: &Geometry) -> bool {
+        let [depth, height, width] = geometry.output;
+        geometry.is_pointwise()
+            && depth == 1
+            && height.is_multiple_of(2)
+            && width.is_multiple_of(context.isa().lanes())
     }
 
     /// The number of channel groups.
@@ -263,7 +294,7 @@ impl Convolution {
         };
         let boxes: [usize; 3] =
             std::array::from_fn(|i| self.geometry.output[i].div_ceil(block.size[i]));
-        let whole = !matches!(target, Target::Values(..));
+        let whole = matches!(target, Target::Labels(..) | Target::Spread(..));
         // Labels are chosen among all channels, so one thread must have them all.
         let parts = if whole { 1 } else { block.parts };
         let count = boxes.iter().product::<usize>();

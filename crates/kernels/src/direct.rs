@@ -84,7 +84,7 @@ impl DirectJob<'_> {
             let planes = self.copy.chunks_exact_mut(direct.halo.area());
             for (i, plane) in planes.take(channels).enumerate() {
                 let x = &self.x[(first + from + i) * area..][..area];
-                direct.halo.copy(g, &region, x, plane, 0.0);
+                direct.halo.copy_zero(s, g, &region, x, plane);
             }
             let last = from + channels == c.group_in;
             let in_tile = match last {

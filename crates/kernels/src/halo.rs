@@ -6,6 +6,7 @@
 //! neighbouring elements whatever the stride.
 
 use crate::Geometry;
+use crate::isa::Simd;
 
 /// A region of the output: first element and sizes on each axis.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -97,6 +98,108 @@ impl Halo {
         }
     }
 }
+
+impl Halo {
+    /// As [`Halo::copy`] with zeros outside, in registers.
+    #[inline(always)]
+    pub(crate) fn copy_zero<S: Simd>(
+        &self,
+        s: S,
+        g: &Geometry,
+        region: &Region,
+        x: &[f32],
+        to: &mut [f32],
+    ) {
+        let step = match (g.stride[2], self.phases, g.spread[2]) {
+            (1, 1, 1) => 1,
+            (2, 2, 1) => 2,
+            _ => return self.copy(g, region, x, to, 0.0),
+        };
+        let extent = |axis: usize| (region.size[axis] - 1) * g.stride[axis] + g.span(axis);
+        let first = (region.start[2] * step) as isize - g.before[2];
+        for z in 0..extent(0) {
+            let from_z = source(g, 0, region.start[0] * g.stride[0] + z);
+            for y in 0..extent(1) {
+                let from_y = source(g, 1, region.start[1] * g.stride[1] + y);
+                let row = &mut to[(z * self.rows[1] + y) * self.row()..][..self.row()];
+                let from = match (from_z, from_y) {
+                    (Some(z), Some(y)) => &x[(z * g.input[1] + y) * g.input[2]..][..g.input[2]],
+                    _ => &[],
+                };
+                match step {
+                    1 => shift(s, from, first, row),
+                    _ => split(s, from, first, row),
+                }
+            }
+        }
+    }
+}
+
+/// Copies `from`, position `first` of it to the beginning of `to`; zeros outside.
+#[inline(always)]
+fn shift<S: Simd>(s: S, from: &[f32], first: isize, to: &mut [f32]) {
+    let before = usize::try_from(-first).unwrap_or(0).min(to.len());
+    to[..before].fill(0.0);
+    let from = &from[usize::try_from(first).unwrap_or(0).min(from.len())..];
+    let to = &mut to[before..];
+    let mut i = 0;
+    while i < to.len() {
+        let (left, n) = (from.len().saturating_sub(i), S::LANES.min(to.len() - i));
+        // SAFETY: no more elements than there are from i on, in both.
+        unsafe {
+            let v = match left {
+                0 => s.splat(0.0),
+                _ => s.load_first(from.as_ptr().add(i), left.min(S::LANES)),
+            };
+            s.store_first(to.as_mut_ptr().add(i), n, v);
+        }
+        i += S::LANES;
+    }
+}
+
+/// Deals the elements of `from`, from position `first` on, out to the two halves of `to` by turns;
+/// zeros outside.
+#[inline(always)]
+fn split<S: Simd>(s: S, from: &[f32], first: isize, to: &mut [f32]) {
+    let pitch = to.len() / 2;
+    // The halves that the first element inside and its neighbour go to, and their places there.
+    let before = usize::try_from(-first).unwrap_or(0).min(2 * pitch);
+    let from = &from[usize::try_from(first).unwrap_or(0).min(from.len())..];
+    let place = |at: usize| (at % 2 * pitch, at / 2);
+    let halves = [place(before), place(before + 1)];
+    for (half, at) in halves {
+        to[half..][..at.min(pitch)].fill(0.0);
+    }
+    let longest = pitch - halves[0].1.min(pitch);
+    let mut i = 0;
+    while i < longest {
+        let load = |at: usize| {
+            let left = from.len().saturating_sub(at).min(S::LANES);
+            match left {
+                0 => s.splat(0.0),
+                // SAFETY: no more elements than there are from `at` on.
+                _ => unsafe { s.load_first(from.as_ptr().add(at), left) },
+            }
+        };
+        let (low, high) = (load(2 * i), load(2 * i + S::LANES));
+        for ((half, at), table) in halves.into_iter().zip([&EVEN, &ODD]) {
+            let n = S::LANES.min(pitch.saturating_sub(at + i));
+            if n > 0 {
+                // SAFETY: n elements of the half from at + i on; the tables name elements of two
+                // registers.
+                unsafe {
+                    let v = s.lookup(low, high, table.as_ptr());
+                    s.store_first(to.as_mut_ptr().add(half + at + i), n, v);
+                }
+            }
+        }
+        i += S::LANES;
+    }
+}
+
+/// The even and the odd elements of two registers.
+pub(crate) static EVEN: [i32; 16] = [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30];
+static ODD: [i32; 16] = [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31];
 
 /// The input element that lies at position `at` of the padded, spread axis.
 #[inline(always)]

@@ -34,13 +34,14 @@ fn copy_rows<T: Element>(
     });
 }
 
-/// Joins `inputs`, each `[outer, n, inner]` with its own `n · inner`, along the middle axis.
+/// Joins `inputs`, each `[outer, n, inner]` with its own `n · inner`, along the middle axis. `None`
+/// is an input that is in its place of `y` already.
 ///
 /// # Panics
 /// If a slice is not of that size.
 pub fn concat<'a, T: Element>(
     context: &Context,
-    inputs: impl Iterator<Item = (&'a [T], usize)> + Clone,
+    inputs: impl Iterator<Item = (Option<&'a [T]>, usize)> + Clone,
     outer: usize,
     y: &mut [T],
 ) {
@@ -49,8 +50,10 @@ pub fn concat<'a, T: Element>(
     let y = Shared::new(y);
     let mut before = 0;
     for (x, n) in inputs {
-        assert_eq!(x.len(), outer * n, "an input's size");
-        copy_rows(context, outer, n, x, &y, |o| (o * n, o * total + before));
+        if let Some(x) = x {
+            assert_eq!(x.len(), outer * n, "an input's size");
+            copy_rows(context, outer, n, x, &y, |o| (o * n, o * total + before));
+        }
         before += n;
     }
 }

@@ -52,7 +52,7 @@ pub use arg_max::{LabelsMut, arg_max};
 pub use binary::{Broadcast, binary};
 pub use buffer::{Buffer, Element, cast, cast_mut};
 pub use context::Context;
-pub use conv::{Convolution, Destination, Epilogue};
+pub use conv::{Coarse, Convolution, Destination, Epilogue};
 pub use depthwise::Depthwise;
 pub use geometry::Geometry;
 pub use isa::{Isa, IsaError};

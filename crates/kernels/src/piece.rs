@@ -5,7 +5,7 @@ use slicewise_graph::Activation;
 
 use crate::Convolution;
 use crate::arg_max::{SharedLabels, arg_max_columns};
-use crate::conv::Epilogue;
+use crate::conv::{Coarse, Epilogue};
 use crate::halo::Region;
 use crate::isa::Simd;
 use crate::shared::Shared;
@@ -14,6 +14,8 @@ use crate::tile::EVERYTHING;
 /// Where a convolution's results go, as the threads see it.
 pub(crate) enum Target<'a> {
     Values(Shared<'a, f32>, Epilogue<'a>),
+    /// Added to a map of half the height and width, each of its elements to 2 × 2 results.
+    Upsampled(Shared<'a, f32>, Coarse<'a>),
     Labels(SharedLabels<'a>),
     /// Channel `o · taps + t` is the upsampled channel `o` at the places of tap `t`.
     Spread(Shared<'a, f32>, [usize; 3], Option<Activation>),
@@ -51,14 +53,16 @@ impl Piece<'_> {
     /// Whether sums go to the output itself.
     #[inline(always)]
     pub(crate) fn in_place(&self) -> bool {
-        matches!(self.target, Target::Values(..))
+        matches!(self.target, Target::Values(..) | Target::Upsampled(..))
     }
 
     /// The first channel of the sums, and elements from one to the next.
     #[inline(always)]
     pub(crate) fn sums(&mut self) -> (*mut f32, usize) {
         match self.target {
-            Target::Values(y, _) => (y.pointer(self.plane(0)), self.conv.geometry.output_area()),
+            Target::Values(y, _) | Target::Upsampled(y, _) => {
+                (y.pointer(self.plane(0)), self.conv.geometry.output_area())
+            }
             _ => (self.results.as_mut_ptr(), self.columns),
         }
     }
@@ -69,9 +73,19 @@ impl Piece<'_> {
     pub(crate) fn in_tile(&self) -> InTile {
         match self.target {
             Target::Values(_, epilogue) => epilogue.in_tile().map_or(InTile::NOTHING, |ranges| {
-                let residual = epilogue.residual.map(|r| r[self.plane(0)..].as_ptr());
+                let residual = epilogue.residual.map(|r| Residual {
+                    from: r[self.plane(0)..].as_ptr(),
+                    width: None,
+                });
                 InTile { ranges, residual }
             }),
+            Target::Upsampled(_, coarse) => InTile {
+                residual: Some(Residual {
+                    from: coarse.values[self.plane(0) / 4..].as_ptr(),
+                    width: Some(coarse.width),
+                }),
+                ..InTile::NOTHING
+            },
             _ => InTile::NOTHING,
         }
     }
@@ -85,6 +99,7 @@ impl Piece<'_> {
                     self.finish(s, y, epilogue);
                 }
             }
+            Target::Upsampled(..) => {}
             Target::Labels(y) => self.labels(s, y),
             Target::Spread(y, factor, activation) => self.spread(s, y, *factor, *activation),
         }
@@ -193,7 +208,15 @@ impl Piece<'_> {
 pub(crate) struct InTile {
     /// Cut to the first range, and to the second after the addition.
     pub(crate) ranges: [(f32, f32); 2],
-    pub(crate) residual: Option<*const f32>,
+    pub(crate) residual: Option<Residual>,
+}
+
+/// What is added, from the piece's first channel on.
+#[derive(Clone, Copy)]
+pub(crate) struct Residual {
+    pub(crate) from: *const f32,
+    /// The width of the results, where what is added has half of it.
+    pub(crate) width: Option<usize>,
 }
 
 impl InTile {

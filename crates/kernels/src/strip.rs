@@ -2,7 +2,7 @@
 
 use crate::isa::Simd;
 use crate::piece::InTile;
-use crate::tile::{Finish, Start, Tile};
+use crate::tile::{Added, Finish, Start, Tile};
 
 /// Registers of columns in a tile at most.
 const COLUMNS: usize = 3;
@@ -93,7 +93,11 @@ impl<'a, const M: usize> Strip<'a, M> {
             let (y, residual) = unsafe {
                 (
                     std::array::from_fn(|j| p.y.add(place(j))),
-                    (p.in_tile.residual).map(|r| std::array::from_fn(|j| r.add(place(j)))),
+                    (p.in_tile.residual).map(|r| Added {
+                        from: std::array::from_fn(|j| r.from.add(place(j))),
+                        pitch: p.pitch,
+                        twice: false,
+                    }),
                 )
             };
             let [range, then] = p.in_tile.ranges;

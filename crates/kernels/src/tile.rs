@@ -50,10 +50,40 @@ pub(crate) struct Tile<const M: usize, const N: usize, const PACKED: bool, const
 #[derive(Clone, Copy)]
 pub(crate) struct Finish<const N: usize> {
     pub(crate) range: (f32, f32),
-    /// Read like `y`, row by row of the same pitch.
-    pub(crate) residual: Option<[*const f32; N]>,
+    pub(crate) residual: Option<Added<N>>,
     pub(crate) then: (f32, f32),
 }
+
+/// What is added to the sums.
+#[derive(Clone, Copy)]
+pub(crate) struct Added<const N: usize> {
+    /// Where each register of columns begins, and elements from one row to the next.
+    pub(crate) from: [*const f32; N],
+    pub(crate) pitch: usize,
+    /// Every element is added to two neighbours: half a register is read.
+    pub(crate) twice: bool,
+}
+
+impl<const N: usize> Added<N> {
+    /// # Safety
+    /// The first `n` elements (half of them with `twice`) must be readable.
+    #[inline(always)]
+    unsafe fn load<S: Simd>(&self, s: S, m: usize, j: usize, n: usize) -> S::V {
+        // SAFETY: as this function's; the table names elements of one register.
+        unsafe {
+            let from = self.from[j].add(m * self.pitch);
+            if self.twice {
+                let half = s.load_first(from, n.div_ceil(2));
+                s.lookup(half, half, TWICE.as_ptr())
+            } else {
+                s.load_first(from, n)
+            }
+        }
+    }
+}
+
+/// Every element of half a register twice.
+static TWICE: [i32; 16] = [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7];
 
 /// No cut.
 pub(crate) const EVERYTHING: (f32, f32) = (f32::NEG_INFINITY, f32::INFINITY);
@@ -174,7 +204,7 @@ impl<const M: usize, const N: usize, const PACKED: bool, const COPY: bool>
                     let (low, high) = (s.splat(then.0), s.splat(then.1));
                     for m in 0..M {
                         for j in 0..N {
-                            let v = s.add(sum[m][j], s.load(residual[j].add(m * self.pitch)));
+                            let v = s.add(sum[m][j], residual.load(s, m, j, S::LANES));
                             let v = s.min(high, s.max(low, v));
                             s.store(self.y[j].add(m * self.pitch), v);
                         }
@@ -203,7 +233,7 @@ impl<const M: usize, const N: usize, const PACKED: bool, const COPY: bool>
                 // SAFETY: see the type's description.
                 unsafe {
                     if let Some(residual) = self.finish.residual {
-                        v = s.add(v, s.load_first(residual[j].add(at), n));
+                        v = s.add(v, residual.load(s, m, j, n));
                         v = s.min(high, s.max(low, v));
                     }
                     s.store_first(self.y[j].add(at), n, v);

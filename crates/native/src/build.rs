@@ -109,9 +109,79 @@ impl<'a> Builder<'a> {
             residual: None,
             then: None,
         };
+        match &node.op {
+            // Made with the addition, when what is upsampled is there.
+            Op::Conv(_) | Op::Resize(_)
+                if self.adds_upsampled(self.uses.upsampled_addition_of(id))? =>
+            {
+                return Ok(());
+            }
+            Op::Binary(_) => {
+                let both = self.uses.upsampled_addition(id);
+                if let Some((conv, resized)) = both
+                    && self.adds_upsampled(both)?
+                {
+                    return self.conv_upsampled(conv, resized, id);
+                }
+            }
+            _ => {}
+        }
         let mut inputs = vec![node.inputs[0]];
         let kernel = self.kernel(id, node, &mut tail, &mut inputs)?;
         self.push(id, node, kernel, inputs, tail);
+        Ok(())
+    }
+
+    /// Whether this convolution can add what is upsampled on its way.
+    fn adds_upsampled(&self, both: Option<(NodeId, NodeId)>) -> Result<bool, NativeError> {
+        let Some((id, _)) = both else {
+            return Ok(false);
+        };
+        let node = self.graph.node(id);
+        let (x, y) = (self.dims(node.inputs[0])?, self.dims(id)?);
+        Ok(match &node.op {
+            Op::Conv(spec) => {
+                let depthwise = spec.groups == x[1] && spec.groups == y[1];
+                let geometry = Geometry::conv(spec, &x[2..], &y[2..]);
+                !depthwise && Convolution::adds_upsampled(self.context, &geometry)
+            }
+            _ => false,
+        })
+    }
+
+    /// The step that convolves and adds the upsampled map `resized`, as `end` says.
+    fn conv_upsampled(
+        &mut self,
+        id: NodeId,
+        resized: NodeId,
+        end: NodeId,
+    ) -> Result<(), NativeError> {
+        let node = self.graph.node(id);
+        let Op::Conv(spec) = &node.op else {
+            return Err(NativeError::Plan(node.name.clone()));
+        };
+        let (x, y) = (self.dims(node.inputs[0])?, self.dims(id)?);
+        let (weight, bias) = (self.weight(node, 1)?, self.bias(node)?);
+        let weight = self.elements(node, &weight)?;
+        let geometry = Geometry::conv(spec, &x[2..], &y[2..]);
+        let (batch, groups) = (x[0], spec.groups);
+        let bias = bias.as_deref();
+        let conv = Convolution::new(self.context, geometry, batch, groups, y[1], weight, bias);
+        let inputs = vec![node.inputs[0], self.graph.node(resized).inputs[0]];
+        let tail = Tail {
+            end,
+            activation: None,
+            residual: Some(resized),
+            then: None,
+        };
+        let width = y[3];
+        self.push(
+            id,
+            node,
+            Kernel::ConvUpsampled { conv, width },
+            inputs,
+            tail,
+        );
         Ok(())
     }
 
@@ -230,6 +300,9 @@ impl<'a> Builder<'a> {
         let mut op = node.op.name().to_owned();
         let mut names = Vec::new();
         names.extend(tail.activation.map(|f| f.name()));
+        if matches!(kernel, Kernel::ConvUpsampled { .. }) {
+            names.push("Resize");
+        }
         names.extend(tail.residual.map(|_| "Add"));
         names.extend(tail.then.map(|f| f.name()));
         match kernel {

@@ -1,6 +1,6 @@
 //! What becomes one step: the nodes after a producer that its kernel can finish on the way.
 
-use slicewise_graph::{Activation, Binary, Graph, NodeId, Op, Resize};
+use slicewise_graph::{Activation, Binary, Graph, NodeId, Op, Resize, sampling};
 
 /// Who uses what, and which nodes are already computed.
 pub(crate) struct Uses<'a> {
@@ -71,6 +71,42 @@ impl<'a> Uses<'a> {
         };
         let same = self.graph.node(other).shape == self.graph.node(id).shape;
         (same && self.ready[other.index()]).then_some((user, other))
+    }
+
+    /// The convolution and the nearest upsampling by two on two axes that `id` adds, where nothing
+    /// else uses either.
+    pub(crate) fn upsampled_addition(&self, id: NodeId) -> Option<(NodeId, NodeId)> {
+        let node = self.graph.node(id);
+        let (Op::Binary(Binary::Add), &[a, b]) = (&node.op, &node.inputs[..]) else {
+            return None;
+        };
+        let is_conv = |id: NodeId| matches!(self.graph.node(id).op, Op::Conv(_));
+        let (conv, resized) = if is_conv(a) { (a, b) } else { (b, a) };
+        let Op::Resize(spec) = &self.graph.node(resized).op else {
+            return None;
+        };
+        let alone = |of: NodeId| self.only_user(of) == Some(id);
+        let sizes = |id: NodeId| self.graph.node(id).shape.sizes();
+        let coarse = sizes(self.graph.node(resized).inputs[0])?;
+        let doubles = |axis: usize| {
+            let mut taps = sampling::taps(spec, axis, coarse[axis + 2])
+                .into_iter()
+                .enumerate();
+            spec.size[axis] == 2 * coarse[axis + 2] && taps.all(|(i, taps)| taps == [(i / 2, 1.0)])
+        };
+        let fits = is_conv(conv)
+            && alone(conv)
+            && alone(resized)
+            && coarse.len() == 4
+            && sizes(conv)? == sizes(resized)?
+            && doubles(0)
+            && doubles(1);
+        fits.then_some((conv, resized))
+    }
+
+    /// The same, for one of the two operands.
+    pub(crate) fn upsampled_addition_of(&self, id: NodeId) -> Option<(NodeId, NodeId)> {
+        self.upsampled_addition(self.only_user(id)?)
     }
 
     /// The arg-max over channels that alone uses `id`.

@@ -18,7 +18,12 @@ pub(crate) enum Kernel {
         conv: Winograd,
         epilogue: Finish,
     },
-    /// Inputs as above.
+    /// Inputs: x and a map of half the height and width, which is upsampled and added.
+    ConvUpsampled {
+        conv: Convolution,
+        width: usize,
+    },
+    /// Inputs as for a convolution.
     Depthwise {
         conv: Depthwise,
         epilogue: Finish,
@@ -163,6 +168,7 @@ impl Kernel {
             Kernel::Binary(..) => true,
             Kernel::Conv { .. }
             | Kernel::Winograd { .. }
+            | Kernel::ConvUpsampled { .. }
             | Kernel::Depthwise { .. }
             | Kernel::ConvLabels(_)
             | Kernel::LabelConvolution(_)
@@ -187,7 +193,7 @@ impl Kernel {
     /// The name of the kernel, for profiles.
     pub(crate) fn describe(&self) -> &'static str {
         match self {
-            Kernel::Conv { conv, .. } => conv.describe(),
+            Kernel::Conv { conv, .. } | Kernel::ConvUpsampled { conv, .. } => conv.describe(),
             Kernel::Winograd { conv, .. } => conv.describe(),
             Kernel::Depthwise { .. } => "depthwise",
             Kernel::ConvLabels(_) => "convolution to labels",
@@ -232,6 +238,13 @@ impl Kernel {
             }
             Kernel::Winograd { conv, epilogue } => {
                 conv.run(context, x()?, y.f32()?, epilogue.with(operands)?);
+            }
+            Kernel::ConvUpsampled { conv, width } => {
+                let coarse = Coarse {
+                    values: first(operands, 1)?,
+                    width: *width,
+                };
+                conv.run(context, x()?, Destination::Upsampled(y.f32()?, coarse));
             }
             Kernel::Depthwise { conv, epilogue } => {
                 conv.run(context, x()?, y.f32()?, epilogue.with(operands)?);
@@ -344,7 +357,7 @@ impl Kernel {
     }
 }
 
-/// Joins tensors of any one type.
+/// Joins tensors of any one type; one that is `None` is in its place already.
 fn concat_any(
     context: &Context,
     operands: &[Option<View<'_>>],
@@ -358,7 +371,8 @@ fn concat_any(
                 $(ViewMut::$variant(y) => {
                     let inputs = operands.iter().zip(sizes).map_while(|(operand, n)| {
                         match operand {
-                            Some(View::$variant(x)) => Some((*x, *n)),
+                            Some(View::$variant(x)) => Some((Some(*x), *n)),
+                            None => Some((None, *n)),
                             _ => None,
                         }
                     });

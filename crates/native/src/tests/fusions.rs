@@ -162,3 +162,34 @@ fn outputs_may_be_inputs_constants_reshapes_and_each_other() {
     let z = m.add(Op::Activation(Activation::Tanh), &[flat]);
     report([("outputs".to_owned(), m.check(&[y, x, w, flat, y, z]))]);
 }
+
+#[test]
+fn a_lateral_convolution_adds_the_upsampled_map_on_its_way() {
+    for (width, size, coordinates, batch, fused) in [
+        (16, 2, Coordinates::HalfPixel, 2, true),
+        (48, 2, Coordinates::Asymmetric, 1, true),
+        // A register would lie in two rows; not twice as large.
+        (10, 2, Coordinates::HalfPixel, 1, false),
+        (48, 3, Coordinates::HalfPixel, 1, false),
+    ] {
+        let mut m = Maker::new();
+        let fine = m.input(&[batch, 7, 6, width]);
+        let coarse = m.input(&[batch, 21, 6 / size, width / size]);
+        let (w, b) = (m.weight(&[21, 7, 1, 1]), m.weight(&[21]));
+        let lateral = m.add(Op::Conv(Conv::new(2, 1)), &[fine, w, b]);
+        let top = m.add(Op::Activation(Activation::Tanh), &[coarse]);
+        let resize = Resize {
+            size: vec![6, width],
+            mode: ResizeMode::Nearest,
+            coordinates,
+            scales: None,
+        };
+        let up = m.add(Op::Resize(resize), &[top]);
+        let y = m.add(Op::Binary(Binary::Add), &[lateral, up]);
+        let want: &[&str] = match fused {
+            true => &["Tanh", "Conv+Resize+Add"],
+            false => &["Conv", "Tanh", "Resize", "Add"],
+        };
+        steps(&format!("{width} {size}"), m, &[y], want);
+    }
+}
