@@ -10,14 +10,18 @@ pub(crate) struct Storage {
     /// The first and the last step that use it.
     pub(crate) first: usize,
     pub(crate) last: usize,
+    /// The storage that it is a part of, and where it begins there.
+    pub(crate) within: Option<(usize, usize)>,
     /// Where it was put.
     pub(crate) offset: usize,
 }
 
 /// Gives every storage an offset, the largest first, each at the lowest place that is free during
-/// its life. Returns the arena's size.
+/// its life; parts lie where their whole does. Returns the arena's size.
 pub(crate) fn place(storages: &mut [Storage]) -> usize {
-    let mut order: Vec<usize> = (0..storages.len()).collect();
+    let mut order: Vec<usize> = (0..storages.len())
+        .filter(|&i| storages[i].within.is_none())
+        .collect();
     order.sort_by_key(|&i| (std::cmp::Reverse(storages[i].bytes), storages[i].first));
     let mut placed: Vec<usize> = Vec::new();
     let mut end = 0;
@@ -42,6 +46,13 @@ pub(crate) fn place(storages: &mut [Storage]) -> usize {
         storages[i].offset = offset;
         placed.push(i);
     }
+    for i in 0..storages.len() {
+        let (mut whole, mut offset) = (i, 0);
+        while let Some((outer, at)) = storages[whole].within {
+            (whole, offset) = (outer, offset + at);
+        }
+        storages[i].offset = storages[whole].offset + offset;
+    }
     end
 }
 
@@ -65,6 +76,7 @@ mod tests {
                 bytes,
                 first,
                 last,
+                within: None,
                 offset: 0,
             })
             .collect();

@@ -11,6 +11,7 @@ use crate::NativeError;
 use crate::arena::{self, Storage};
 use crate::build::{self, Step, bytes};
 use crate::choose::Accuracy;
+use crate::kernel::Kernel;
 use crate::values::{View, ViewMut, try_zeros};
 
 /// What a network is compiled for.
@@ -71,8 +72,9 @@ struct Planned {
     step: Step,
     inputs: Vec<(Place, DType)>,
     output: (Place, DType),
-    /// The input that the output overwrites.
-    in_place: Option<usize>,
+    /// The inputs that lie where the output does: one that is overwritten, or those of a
+    /// concatenation that were made in their places.
+    in_place: Vec<usize>,
 }
 
 #[derive(Clone)]
@@ -185,7 +187,12 @@ impl<'a> Planner<'a> {
         }
         let (in_place, arena) = self.place(&steps, &mut places);
         let outputs = self.outputs(&places)?;
-        let infos = steps.iter().map(|s| self.info(s)).collect();
+        let mut infos: Vec<StepInfo> = steps.iter().map(|s| self.info(s)).collect();
+        for ((step, in_place), info) in steps.iter().zip(&in_place).zip(&mut infos) {
+            if matches!(step.kernel, Kernel::Concat { .. }) && in_place.len() == step.inputs.len() {
+                info.kernel = "made in place";
+            }
+        }
         let place = |id: &NodeId| {
             let root = self.root[id.index()];
             (places[root.index()].clone(), self.graph.node(*id).dtype)
@@ -216,9 +223,9 @@ impl<'a> Planner<'a> {
         self.graph.outputs().iter().any(is) || steps.iter().any(|s| s.inputs.iter().any(is))
     }
 
-    /// Places what steps make in the arena. Returns which input each step overwrites, and the
-    /// arena's size.
-    fn place(&self, steps: &[Step], places: &mut [Place]) -> (Vec<Option<usize>>, usize) {
+    /// Places what steps make in the arena. Returns which inputs lie where each step's output
+    /// does, and the arena's size.
+    fn place(&self, steps: &[Step], places: &mut [Place]) -> (Vec<Vec<usize>>, usize) {
         let mut last_use = vec![0; places.len()];
         for (at, step) in steps.iter().enumerate() {
             for input in &step.inputs {
@@ -230,7 +237,9 @@ impl<'a> Planner<'a> {
         }
         let mut storages: Vec<Storage> = Vec::new();
         let mut storage_of: Vec<Option<usize>> = vec![None; places.len()];
-        let mut in_place = vec![None; steps.len()];
+        let mut in_place = vec![Vec::new(); steps.len()];
+        // The value that a storage holds in the end.
+        let mut holder: Vec<NodeId> = Vec::new();
         for (at, step) in steps.iter().enumerate() {
             let output = step.output.index();
             if !matches!(places[output], Place::None) {
@@ -252,17 +261,26 @@ impl<'a> Planner<'a> {
             {
                 storages[s].last = last_use[output].max(at);
                 storage_of[output] = Some(s);
-                in_place[at] = Some(i);
+                holder[s] = step.output;
+                in_place[at].push(i);
             } else {
                 storage_of[output] = Some(storages.len());
+                holder.push(step.output);
                 storages.push(Storage {
                     bytes: size,
                     first: at,
                     last: last_use[output].max(at),
+                    within: None,
                     offset: 0,
                 });
             }
         }
+        let dead_after = |value: NodeId, at: usize| last_use[value.index()] == at;
+        self.join(steps, &storage_of, &mut storages, |s, value, at| {
+            holder[s] == value && dead_after(value, at)
+        })
+        .into_iter()
+        .for_each(|(at, i)| in_place[at].push(i));
         let size = arena::place(&mut storages);
         for (place, storage) in places.iter_mut().zip(storage_of) {
             if let Some(s) = storage {
@@ -271,6 +289,44 @@ impl<'a> Planner<'a> {
             }
         }
         (in_place, size)
+    }
+
+    /// Makes the operands of a concatenation parts of its storage, where `only(storage, value, step)`
+    /// says that the storage holds nothing but the value in the end and nothing needs it after the
+    /// step. Returns the steps and operands.
+    fn join(
+        &self,
+        steps: &[Step],
+        storage_of: &[Option<usize>],
+        storages: &mut [Storage],
+        only: impl Fn(usize, NodeId, usize) -> bool,
+    ) -> Vec<(usize, usize)> {
+        let mut joined = Vec::new();
+        for (at, step) in steps.iter().enumerate() {
+            let Kernel::Concat { outer: 1, sizes } = &step.kernel else {
+                continue;
+            };
+            let Some(whole) = storage_of[step.output.index()] else {
+                continue;
+            };
+            let mut begin = 0;
+            for (i, (input, n)) in step.inputs.iter().zip(sizes).enumerate() {
+                let root = self.root[input.index()];
+                let bytes = n * self.graph.node(*input).dtype.bytes();
+                if let Some(s) = storage_of[root.index()]
+                    && s != whole
+                    && storages[s].within.is_none()
+                    && storages[s].bytes == bytes
+                    && only(s, root, at)
+                {
+                    storages[s].within = Some((whole, begin));
+                    storages[whole].first = storages[whole].first.min(storages[s].first);
+                    joined.push((at, i));
+                }
+                begin += bytes;
+            }
+        }
+        joined
     }
 
     fn outputs(&self, places: &[Place]) -> Result<Vec<OutputSpec>, NativeError> {
@@ -556,7 +612,7 @@ fn with_operands(
         }
     };
     for (i, (place, dtype)) in planned.inputs.iter().enumerate() {
-        if planned.in_place != Some(i) {
+        if !planned.in_place.contains(&i) {
             operands[i] = Some(view(place, *dtype, inputs, results, arena)?);
         }
     }

@@ -244,3 +244,48 @@ fn the_accuracy_asked_for_decides_the_tiles() {
         assert_eq!(kernels, [kernel], "{shape:?} {accuracy:?}");
     }
 }
+
+#[test]
+fn tensors_that_only_a_concatenation_needs_are_made_in_their_places() {
+    let f = |m: &mut Maker, x| m.add(Op::Activation(Activation::Tanh), &[x]);
+    let conv = |m: &mut Maker, x: NodeId, from: usize| {
+        let w = m.weight(&[4, from, 3, 3]);
+        m.add(Op::Conv(Conv::new(2, 3).pad(1)), &[x, w])
+    };
+    for batch in [1, 2] {
+        let mut m = Maker::new();
+        let x = m.input(&[batch, 4, 7, 9]);
+        // A skip, overwritten in place before it is joined; a deeper path; and joined twice.
+        let skip = conv(&mut m, x, 4);
+        let skip = f(&mut m, skip);
+        let deep = conv(&mut m, skip, 4);
+        let deep = conv(&mut m, deep, 4);
+        let joined = m.add(Op::Concat { axis: 1 }, &[deep, skip]);
+        let again = m.add(Op::Concat { axis: 1 }, &[joined, x]);
+        let y = conv(&mut m, again, 12);
+        m.graph.set_outputs(vec![y]);
+        super::check(&m.graph, &m.inputs).unwrap();
+        let options = Options {
+            threads: 1,
+            ..Options::default()
+        };
+        let network = compile(&m.graph, &options).unwrap();
+        let copies = network
+            .steps()
+            .iter()
+            .filter(|s| s.kernel == "copy")
+            .count();
+        // The input of the network lies elsewhere; images of a batch are apart.
+        assert_eq!(copies, batch, "batch {batch}");
+    }
+    // Needed after it was joined, joined with itself, or returned: copied.
+    let mut m = Maker::new();
+    let x = m.input(&[1, 4, 7, 9]);
+    let a = f(&mut m, x);
+    let b = conv(&mut m, a, 4);
+    let joined = m.add(Op::Concat { axis: 1 }, &[a, b]);
+    let twice = m.add(Op::Concat { axis: 1 }, &[joined, joined]);
+    let y = m.add(Op::Binary(Binary::Add), &[a, b]);
+    m.graph.set_outputs(vec![y, twice, b]);
+    super::check(&m.graph, &m.inputs).unwrap();
+}
