@@ -14,6 +14,9 @@ use crate::{Context, LabelsMut};
 
 /// Elements of stretched rows that a label task keeps: 256 KB.
 const ROWS: usize = 64 * 1024;
+/// Elements of a result above which it is written past the caches: 32 MB. The 123 MB of logits of
+/// 117 classes at 512² take 5.9 ms instead of 7.1 on two threads, 12.0 instead of 12.8 on one.
+const STREAMED: usize = 8 * 1024 * 1024;
 /// Output rows per task at least, so that few input rows are stretched twice.
 const BAND: usize = 16;
 
@@ -92,6 +95,7 @@ impl Resampling {
         let [depth, height, width] = self.output;
         let band = BAND.min(height);
         let bands = height.div_ceil(band);
+        let (stream, lanes) = (y.len() > STREAMED, context.isa().lanes());
         let y = Shared::new(y);
         context.each(planes * depth * bands, |i, scratch| {
             let (plane, z, first) = (i / (depth * bands), i / bands % depth, i % bands * band);
@@ -102,7 +106,8 @@ impl Resampling {
                 x: &x[plane * area_in..][..area_in],
                 z,
                 rows: first..first + rows,
-                scratch: scratch.floats(4 * self.stretch.padded + self.stretch.source),
+                stream,
+                scratch: scratch.floats(4 * (self.stretch.padded + lanes) + self.stretch.source),
                 // SAFETY: bands do not overlap.
                 y: unsafe { y.part(at, rows * width) },
             });
@@ -432,6 +437,8 @@ struct Band<'a> {
     x: &'a [f32],
     z: usize,
     rows: std::ops::Range<usize>,
+    /// Whether results are written past the caches.
+    stream: bool,
     scratch: &'a mut [f32],
     y: &'a mut [f32],
 }
@@ -442,26 +449,41 @@ impl Task for Band<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let (h, stretch) = (self.head, &self.head.stretch);
-        let (width_in, pitch) = (h.input[2], stretch.padded);
+        // Where results are streamed, registers begin anywhere: one may be read beyond a row.
+        let (width_in, pitch) = (h.input[2], stretch.padded + S::LANES);
         let (cache, source) = self.scratch.split_at_mut(4 * pitch);
         let mut slots = Slots { held: [None; 4] };
         for (row, to) in self.rows.zip(self.y.chunks_exact_mut(stretch.width)) {
             let at = slots.find(4, h.rows(self.z, row), |slot, row| {
                 let from = &self.x[row * width_in..][..width_in];
                 let to = &mut cache[slot * pitch..][..pitch];
-                stretch.run(s, from, source, 0..pitch, to);
+                stretch.run(s, from, source, 0..stretch.padded, to);
             });
             let mixer = Mixer::new(s, &h.mixes[0][self.z], &h.mixes[1][row]);
             let mut i = 0;
-            while i < to.len() {
-                let n = S::LANES.min(to.len() - i);
-                // SAFETY: every slot holds whole registers; n results from i on.
-                unsafe {
-                    let v = mixer.run(s, at.map(|slot| cache.as_ptr().add(slot * pitch + i)));
-                    s.store_first(to.as_mut_ptr().add(i), n, v);
+            // SAFETY: every slot holds whole registers, of which none is left after the last
+            // result; n results from i on. Streamed registers are aligned.
+            unsafe {
+                let mixed =
+                    |i: usize| mixer.run(s, at.map(|slot| cache.as_ptr().add(slot * pitch + i)));
+                if self.stream {
+                    let line = 4 * S::LANES;
+                    i = (to.as_ptr().addr().wrapping_neg() % line / 4).min(to.len());
+                    s.store_first(to.as_mut_ptr(), i, mixed(0));
+                    while i + S::LANES <= to.len() {
+                        s.stream(to.as_mut_ptr().add(i), mixed(i));
+                        i += S::LANES;
+                    }
                 }
-                i += n;
+                while i < to.len() {
+                    let n = S::LANES.min(to.len() - i);
+                    s.store_first(to.as_mut_ptr().add(i), n, mixed(i));
+                    i += n;
+                }
             }
+        }
+        if self.stream {
+            s.fence();
         }
     }
 }
@@ -577,3 +599,6 @@ impl Classes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

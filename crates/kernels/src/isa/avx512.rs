@@ -71,6 +71,18 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn stream(self, p: *mut f32, v: Self::V) {
+        // SAFETY: see above; a fence follows.
+        unsafe { _mm512_stream_ps(p, v) }
+    }
+
+    #[inline(always)]
+    fn fence(self) {
+        // SAFETY: every x86-64 CPU has it.
+        unsafe { _mm_sfence() }
+    }
+
+    #[inline(always)]
     unsafe fn load_first(self, p: *const f32, n: usize) -> Self::V {
         // SAFETY: see above; masked elements are not touched.
         unsafe { _mm512_maskz_loadu_ps(first(n), p) }

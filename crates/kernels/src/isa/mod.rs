@@ -51,6 +51,14 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `p` must be valid for writes of `LANES` elements; any alignment of f32.
     unsafe fn store(self, p: *mut f32, v: Self::V);
+    /// Writes a register past the caches, for results that do not fit into them: the memory is not
+    /// read first. Other threads see it only after [`Simd::fence`].
+    ///
+    /// # Safety
+    /// `p` must be valid for writes of `LANES` elements and aligned to a register.
+    unsafe fn stream(self, p: *mut f32, v: Self::V);
+    /// Makes streamed registers visible before anything written later.
+    fn fence(self);
     /// Reads the first `n` elements, the others are zero.
     ///
     /// # Safety

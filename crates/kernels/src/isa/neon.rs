@@ -62,6 +62,16 @@ impl Simd for Neon {
         unsafe { vst1q_f32(p, v) }
     }
 
+    // No instruction that this compiler offers writes past the caches.
+    #[inline(always)]
+    unsafe fn stream(self, p: *mut f32, v: Self::V) {
+        // SAFETY: as this function's.
+        unsafe { self.store(p, v) }
+    }
+
+    #[inline(always)]
+    fn fence(self) {}
+
     #[inline(always)]
     unsafe fn load_first(self, p: *const f32, n: usize) -> Self::V {
         if n == LANES {

@@ -65,6 +65,15 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
+    unsafe fn stream(self, p: *mut f32, v: Self::V) {
+        // SAFETY: as this function's.
+        unsafe { self.store(p, v) }
+    }
+
+    #[inline(always)]
+    fn fence(self) {}
+
+    #[inline(always)]
     unsafe fn load_first(self, p: *const f32, n: usize) -> Self::V {
         let mut v = [0.0; LANES];
         for (i, v) in v.iter_mut().enumerate().take(n) {

@@ -111,6 +111,36 @@ fn all_are_less_only_if_each_is_and_none_is_nan() {
     }
 }
 
+/// Copies registers past the caches.
+struct Stream<'a>(&'a [f32], &'a mut [f32]);
+
+impl Task for Stream<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for (from, to) in self
+            .0
+            .chunks_exact(S::LANES)
+            .zip(self.1.chunks_exact_mut(S::LANES))
+        {
+            assert!(to.as_ptr().addr().is_multiple_of(4 * S::LANES));
+            // SAFETY: a register each, the second aligned.
+            unsafe { s.stream(to.as_mut_ptr(), s.load(from.as_ptr())) };
+        }
+        s.fence();
+    }
+}
+
+#[test]
+fn streamed_registers_arrive() {
+    let from: Vec<f32> = (0..160).map(|i| i as f32).collect();
+    for isa in Isa::available() {
+        let mut to = crate::Buffer::floats(from.len());
+        isa.run(Stream(&from, to.as_f32_mut()));
+        assert!(to.as_f32() == from, "{}", isa.name());
+    }
+}
+
 #[test]
 fn an_unknown_or_missing_instruction_set_is_an_error() {
     let unknown = Isa::named("avx3").unwrap_err().to_string();
