@@ -495,20 +495,27 @@ pub(crate) unsafe fn tame<S: Simd>(
     n: usize,
 ) -> bool {
     let shrink = s.splat(SHRINK);
-    let mut sums = [s.splat(0.0); 4];
+    let mut sums = [s.splat(0.0); 2];
     for class in 0..classes {
+        let x = x.wrapping_add(class * pitch);
         let mut i = 0;
-        while i < n {
-            let count = S::LANES.min(n - i);
-            // SAFETY: `count` elements from i on.
-            let v = unsafe { s.load_first(x.add(class * pitch + i), count) };
-            let sum = &mut sums[i / S::LANES % 4];
-            *sum = s.fma(s.abs(v), shrink, *sum);
-            i += count;
+        // SAFETY: elements below n.
+        unsafe {
+            while i + 2 * S::LANES <= n {
+                let (a, b) = (s.load(x.add(i)), s.load(x.add(i + S::LANES)));
+                sums[0] = s.fma(s.abs(a), shrink, sums[0]);
+                sums[1] = s.fma(s.abs(b), shrink, sums[1]);
+                i += 2 * S::LANES;
+            }
+            while i < n {
+                let count = S::LANES.min(n - i);
+                sums[0] = s.fma(s.abs(s.load_first(x.add(i), count)), shrink, sums[0]);
+                i += count;
+            }
         }
     }
     // A sum that is not a number is not less.
-    sums.iter().all(|sum| s.all_less(*sum, s.splat(HUGE)))
+    s.all_less(sums[0], s.splat(HUGE)) && s.all_less(sums[1], s.splat(HUGE))
 }
 
 /// Lists the classes that may be the strongest in one of the first `live` cells of a register.

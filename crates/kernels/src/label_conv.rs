@@ -8,7 +8,7 @@
 use slicewise_graph::ConvTranspose;
 
 use crate::arg_max::SharedLabels;
-use crate::class_product::{COLUMNS, ClassProduct, Columns};
+use crate::class_product::{COLUMNS, ClassProduct, Columns, prefetch};
 use crate::isa::{Simd, Task};
 use crate::{Context, LabelsMut};
 
@@ -158,6 +158,9 @@ impl Task for Job<'_> {
             to[self.n..whole].fill(0.0);
         }
         for at in (0..whole).step_by(COLUMNS * S::LANES) {
+            // The next task's columns, which this thread most likely gets.
+            let next = self.x.as_ptr().wrapping_add(self.first + self.columns + at);
+            prefetch(s, next, product.channels, area);
             for tap in 0..product.taps {
                 let x = self.copy[at..].as_ptr();
                 let best = self.best[tap * self.columns + at..].as_mut_ptr();

@@ -11,7 +11,7 @@ use std::ops::Range;
 use slicewise_graph::Resize;
 
 use crate::arg_max::SharedLabels;
-use crate::class_product::{COLUMNS, ClassProduct, Columns};
+use crate::class_product::{COLUMNS, ClassProduct, Columns, prefetch};
 use crate::isa::{Simd, Task};
 use crate::label_cells::{Cells, Rows, tame};
 use crate::resize::mixes;
@@ -351,6 +351,11 @@ impl Ring<'_> {
         };
         let mut i = 0;
         while i < count * registers {
+            // The same columns of the rows that come next.
+            let next = (rows.end + i / registers) * width;
+            let next = next + self.columns.start + i % registers * S::LANES;
+            let next = self.x.as_ptr().wrapping_add(next);
+            prefetch(s, next, product.channels, height * width);
             // SAFETY: the copy has whole registers of every channel, a slot of every class.
             unsafe {
                 let (x, y) = (self.copy.as_ptr(), self.rows.as_mut_ptr());
