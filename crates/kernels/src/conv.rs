@@ -347,7 +347,7 @@ impl Convolution {
 }
 
 /// Packs weights `[groups · out, depth]` into panels `[depth, rows]`, and the bias likewise.
-fn pack(
+pub(crate) fn pack(
     weight: &[f32],
     bias: Option<&[f32]>,
     groups: usize,

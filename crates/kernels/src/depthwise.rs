@@ -14,11 +14,13 @@ pub struct Depthwise {
     bias: Vec<f32>,
 }
 
+/// Weights of all channels, and what their sums start from.
 #[derive(Clone, Copy)]
-struct Weights<'a> {
-    weight: &'a [f32],
-    bias: &'a [f32],
-    taps: usize,
+pub(crate) struct Weights<'a> {
+    pub(crate) weight: &'a [f32],
+    pub(crate) bias: &'a [f32],
+    /// Weights of a channel.
+    pub(crate) taps: usize,
 }
 
 impl Window for Weights<'_> {

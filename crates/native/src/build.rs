@@ -8,8 +8,8 @@ use slicewise_graph::{
     reference,
 };
 use slicewise_kernels::{
-    Broadcast, Context, Convolution, Depthwise, Geometry, LabelConvolution, LabelHead, Linear,
-    MatMul, Pooling, Resampling, Upconvolution, Winograd,
+    Broadcast, Context, Convolution, Depthwise, Geometry, LabelConvolution, LabelHead,
+    LayerWeights, Linear, MatMul, Pooling, Resampling, Separable, Upconvolution, Winograd,
 };
 
 use crate::NativeError;
@@ -297,50 +297,34 @@ impl<'a> Builder<'a> {
 
     /// Adds a step and marks what it computes.
     fn push(&mut self, id: NodeId, node: &Node, kernel: Kernel, inputs: Vec<NodeId>, tail: Tail) {
-        let mut op = node.op.name().to_owned();
-        let mut names = Vec::new();
-        names.extend(tail.activation.map(|f| f.name()));
-        if matches!(kernel, Kernel::ConvUpsampled { .. }) {
-            names.push("Resize");
-        }
-        names.extend(tail.residual.map(|_| "Add"));
-        names.extend(tail.then.map(|f| f.name()));
-        match kernel {
-            Kernel::LabelHead(_) if matches!(node.op, Op::Conv(_)) => {
-                names.extend(["Resize", "ArgMax"]);
-            }
-            Kernel::LabelHead(_)
-            | Kernel::LabelConvolution(_)
-            | Kernel::ConvLabels(_)
-            | Kernel::ResizeLabels { .. } => {
-                names.push("ArgMax");
-            }
-            _ => {}
-        }
-        for name in names {
-            op.push('+');
-            op.push_str(name);
-        }
         self.uses.ready[id.index()] = true;
         self.uses.ready[tail.end.index()] = true;
+        let mut ops = Vec::new();
+        let mut macs = 0;
         // What lies between is part of the step and has no value of its own.
         let mut at = tail.end;
-        while at != id {
+        loop {
             self.uses.ready[at.index()] = true;
+            ops.push(self.graph.node(at).op.name());
+            if at == tail.end && matches!(kernel, Kernel::ConvUpsampled { .. }) {
+                ops.push("Resize");
+            }
+            macs += cost::node(self.graph, at).macs;
             let inputs = &self.graph.node(at).inputs;
             let inner = inputs.iter().copied().find(|i| Some(*i) != tail.residual);
             match inner {
-                Some(inner) if inner >= id => at = inner,
+                Some(inner) if at != id && inner >= id => at = inner,
                 _ => break,
             }
         }
+        ops.reverse();
         self.steps.push(Step {
             name: node.name.clone(),
-            op,
+            op: ops.join("+"),
             kernel,
             inputs,
             output: tail.end,
-            macs: cost::node(self.graph, id).macs,
+            macs,
         });
     }
 
@@ -352,6 +336,9 @@ impl<'a> Builder<'a> {
         tail: &mut Tail,
         inputs: &mut Vec<NodeId>,
     ) -> Built {
+        if let Some(kernel) = self.separable(id, tail, inputs)? {
+            return Ok(kernel);
+        }
         let (x, y) = (self.dims(node.inputs[0])?, self.dims(id)?);
         let (weight, bias) = (self.weight(node, 1)?, self.bias(node)?);
         let weight = self.elements(node, &weight)?;
@@ -381,6 +368,16 @@ impl<'a> Builder<'a> {
         {
             tail.end = labels;
             return Ok(Kernel::LabelConvolution(conv));
+        }
+        let single = geometry.taps() == 1 && geometry.output_area() == 1;
+        if single && geometry.is_pointwise() && spec.groups == 1 && self.uses.arg_max(id).is_none()
+        {
+            // One element per channel: a row of features, and a tile of pixels would be empty.
+            let linear = Linear::new(self.context, channels, weight, bias);
+            return Ok(Kernel::Linear {
+                linear,
+                epilogue: self.finish(id, tail, inputs),
+            });
         }
         let layer = Layer {
             geometry,
@@ -416,6 +413,46 @@ impl<'a> Builder<'a> {
             conv,
             epilogue: self.finish(id, tail, inputs),
         })
+    }
+
+    /// The convolutions around a depthwise one as one step, if `id` begins such.
+    fn separable(
+        &mut self,
+        id: NodeId,
+        tail: &mut Tail,
+        inputs: &mut Vec<NodeId>,
+    ) -> Result<Option<Kernel>, NativeError> {
+        let Some(chain) = self.uses.separable(id) else {
+            return Ok(None);
+        };
+        let graph = self.graph;
+        let nodes = chain.layers.map(|id| graph.node(id));
+        let Op::Conv(spec) = &nodes[1].op else {
+            return Ok(None);
+        };
+        let (x, y) = (self.dims(nodes[0].inputs[0])?, self.dims(chain.layers[2])?);
+        let (middle, windows) = (self.dims(id)?, self.dims(chain.layers[1])?);
+        let geometry = Geometry::conv(spec, &middle[2..], &windows[2..]);
+        if !Separable::fits(&geometry) || !Separable::pays(&geometry, x[1], middle[1]) {
+            return Ok(None);
+        }
+        let mut weights = Vec::new();
+        for node in nodes {
+            weights.push((self.weight(node, 1)?, self.bias(node)?));
+        }
+        let layer = |i: usize| -> Result<LayerWeights<'_>, NativeError> {
+            Ok(LayerWeights {
+                weight: self.elements(nodes[i], &weights[i].0)?,
+                bias: weights[i].1.as_deref(),
+                activation: chain.activations.get(i).copied().flatten(),
+            })
+        };
+        let layers = [layer(0)?, layer(1)?, layer(2)?];
+        let conv = Separable::new(self.context, geometry, x[0], layers, y[1]);
+        Ok(Some(Kernel::Separable {
+            conv,
+            epilogue: self.finish(chain.layers[2], tail, inputs),
+        }))
     }
 
     fn conv_transpose(

@@ -1,6 +1,6 @@
 //! What becomes one step: the nodes after a producer that its kernel can finish on the way.
 
-use slicewise_graph::{Activation, Binary, Graph, NodeId, Op, Resize, sampling};
+use slicewise_graph::{Activation, Binary, Conv, Graph, NodeId, Op, Resize, sampling};
 
 /// Who uses what, and which nodes are already computed.
 pub(crate) struct Uses<'a> {
@@ -19,6 +19,20 @@ pub(crate) struct Tail {
     pub(crate) activation: Option<Activation>,
     pub(crate) residual: Option<NodeId>,
     pub(crate) then: Option<Activation>,
+}
+
+/// A pointwise, a depthwise and a pointwise convolution that follow each other, with the activations
+/// between them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Chain {
+    pub(crate) layers: [NodeId; 3],
+    pub(crate) activations: [Option<Activation>; 2],
+}
+
+fn is_pointwise(spec: &Conv) -> bool {
+    spec.groups == 1
+        && spec.kernel.iter().chain(&spec.stride).all(|n| *n == 1)
+        && spec.pads.iter().all(|p| *p == (0, 0))
 }
 
 impl<'a> Uses<'a> {
@@ -107,6 +121,49 @@ impl<'a> Uses<'a> {
     /// The same, for one of the two operands.
     pub(crate) fn upsampled_addition_of(&self, id: NodeId) -> Option<(NodeId, NodeId)> {
         self.upsampled_addition(self.only_user(id)?)
+    }
+
+    /// The convolution that alone uses what `id` and an activation after it make, with that
+    /// activation.
+    fn convolution(&self, id: NodeId) -> Option<(NodeId, &'a Conv, Option<Activation>)> {
+        let (id, activation) = match self.activation(id) {
+            Some((end, f)) => (end, Some(f)),
+            None => (id, None),
+        };
+        let user = self.only_user(id)?;
+        let node = self.graph.node(user);
+        match &node.op {
+            Op::Conv(spec) if node.inputs[0] == id => Some((user, spec, activation)),
+            _ => None,
+        }
+    }
+
+    /// The depthwise and the pointwise convolution that follow the pointwise one `id`.
+    pub(crate) fn separable(&self, id: NodeId) -> Option<Chain> {
+        let Op::Conv(spec) = &self.graph.node(id).op else {
+            return None;
+        };
+        let (depthwise, _, first) = self.convolution(id)?;
+        let (project, last, second) = self.convolution(depthwise)?;
+        let fits = is_pointwise(spec) && self.is_depthwise(depthwise) && is_pointwise(last);
+        fits.then_some(Chain {
+            layers: [id, depthwise, project],
+            activations: [first, second],
+        })
+    }
+
+    /// Whether a convolution has as many groups as channels that it reads and makes.
+    fn is_depthwise(&self, id: NodeId) -> bool {
+        let node = self.graph.node(id);
+        let channels = |id: NodeId| self.graph.node(id).shape.sizes()?.get(1).copied();
+        match &node.op {
+            Op::Conv(spec) => {
+                spec.groups > 1
+                    && channels(id) == Some(spec.groups)
+                    && channels(node.inputs[0]) == Some(spec.groups)
+            }
+            _ => false,
+        }
     }
 
     /// The arg-max over channels that alone uses `id`.

@@ -28,6 +28,11 @@ pub(crate) enum Kernel {
         conv: Depthwise,
         epilogue: Finish,
     },
+    /// A depthwise convolution with the pointwise ones around it. Inputs as above.
+    Separable {
+        conv: Separable,
+        epilogue: Finish,
+    },
     /// A convolution of which only the strongest channel is kept.
     ConvLabels(Convolution),
     /// A 1×1 convolution, or a transposed one without overlap, of which only the strongest channel
@@ -170,6 +175,7 @@ impl Kernel {
             | Kernel::Winograd { .. }
             | Kernel::ConvUpsampled { .. }
             | Kernel::Depthwise { .. }
+            | Kernel::Separable { .. }
             | Kernel::ConvLabels(_)
             | Kernel::LabelConvolution(_)
             | Kernel::LabelHead(_)
@@ -196,6 +202,7 @@ impl Kernel {
             Kernel::Conv { conv, .. } | Kernel::ConvUpsampled { conv, .. } => conv.describe(),
             Kernel::Winograd { conv, .. } => conv.describe(),
             Kernel::Depthwise { .. } => "depthwise",
+            Kernel::Separable { .. } => "separable",
             Kernel::ConvLabels(_) => "convolution to labels",
             Kernel::LabelConvolution(conv) => conv.describe(),
             Kernel::LabelHead(head) => head.describe(),
@@ -247,6 +254,9 @@ impl Kernel {
                 conv.run(context, x()?, Destination::Upsampled(y.f32()?, coarse));
             }
             Kernel::Depthwise { conv, epilogue } => {
+                conv.run(context, x()?, y.f32()?, epilogue.with(operands)?);
+            }
+            Kernel::Separable { conv, epilogue } => {
                 conv.run(context, x()?, y.f32()?, epilogue.with(operands)?);
             }
             Kernel::ConvLabels(conv) => {

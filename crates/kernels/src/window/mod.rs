@@ -8,6 +8,7 @@ use crate::isa::Simd;
 use crate::{Context, Geometry};
 use boxes::Boxes;
 use rows::Rows;
+pub(crate) use rows::{Band, is_usual};
 
 /// What a window makes of its taps.
 pub(crate) trait Window: Copy + Send + Sync {

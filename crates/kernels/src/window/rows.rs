@@ -27,6 +27,18 @@ static PART: [[i32; 16]; 2] = [
     [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31],
 ];
 
+/// Whether windows are of a size and stride that this module sweeps.
+pub(crate) fn is_usual(g: &Geometry) -> bool {
+    let flat = g.kernel[0] == 1
+        && g.stride[0] == 1
+        && g.before[0] == 0
+        && g.input[0] == g.output[0]
+        && g.dilation == [1; 3]
+        && g.spread == [1; 3];
+    let square = g.kernel[1] == g.kernel[2] && g.stride[1] == g.stride[2];
+    flat && square && matches!(g.kernel[1], 3 | 5 | 7 | 9) && matches!(g.stride[1], 1 | 2)
+}
+
 /// How planes are cut into bands of rows.
 #[derive(Debug)]
 pub(crate) struct Rows {
@@ -38,15 +50,7 @@ pub(crate) struct Rows {
 impl Rows {
     /// `None` for windows that need another kernel.
     pub(crate) fn new(context: &Context, g: Geometry, planes: usize) -> Option<Self> {
-        let flat = g.kernel[0] == 1
-            && g.stride[0] == 1
-            && g.before[0] == 0
-            && g.input[0] == g.output[0]
-            && g.dilation == [1; 3]
-            && g.spread == [1; 3];
-        let square = g.kernel[1] == g.kernel[2] && g.stride[1] == g.stride[2];
-        let usual = matches!(g.kernel[1], 3 | 5 | 7 | 9) && matches!(g.stride[1], 1 | 2);
-        if !(flat && square && usual) {
+        if !is_usual(&g) {
             return None;
         }
         let [_, height, width] = g.output;
@@ -145,6 +149,7 @@ impl<W: Window, A: After> Bands<'_, W, A> {
                 channel: plane / depth % self.channels,
                 g,
                 x,
+                rows: 0..g.input[1],
                 first,
                 count,
                 y: y.as_mut_ptr(),
@@ -162,15 +167,19 @@ impl<W: Window, A: After> Bands<'_, W, A> {
 }
 
 /// `count` rows of outputs of one plane from `first` on.
-struct Band<'a, W, const K: usize, const STRIDE: usize> {
-    window: W,
-    channel: usize,
-    g: &'a Geometry,
-    x: &'a [f32],
-    first: usize,
-    count: usize,
-    y: *mut f32,
-    cut: (f32, f32),
+pub(crate) struct Band<'a, W, const K: usize, const STRIDE: usize> {
+    pub(crate) window: W,
+    pub(crate) channel: usize,
+    pub(crate) g: &'a Geometry,
+    /// Rows of the input, at least those that the windows see.
+    pub(crate) x: &'a [f32],
+    /// Which rows these are.
+    pub(crate) rows: std::ops::Range<usize>,
+    pub(crate) first: usize,
+    pub(crate) count: usize,
+    pub(crate) y: *mut f32,
+    /// Results are cut to this range.
+    pub(crate) cut: (f32, f32),
 }
 
 impl<W: Window, const K: usize, const STRIDE: usize> Task for Band<'_, W, K, STRIDE> {
@@ -199,8 +208,8 @@ impl<W: Window, const K: usize, const STRIDE: usize> Band<'_, W, K, STRIDE> {
     /// Row `r` of the input, if there is one.
     #[inline(always)]
     fn row(&self, r: isize) -> Option<*const f32> {
-        let r = usize::try_from(r).ok().filter(|r| *r < self.g.input[1])?;
-        Some(self.x[r * self.g.input[2]..].as_ptr())
+        let r = usize::try_from(r).ok().filter(|r| self.rows.contains(r))?;
+        Some(self.x[(r - self.rows.start) * self.g.input[2]..].as_ptr())
     }
 
     /// Which elements of a register that begins at column `first` of the input exist.
@@ -283,6 +292,7 @@ impl<W: Window, const K: usize, const STRIDE: usize> Band<'_, W, K, STRIDE> {
         // The sums of K rows of outputs, the oldest first.
         let mut sums = [start; K];
         for i in 0..self.count + K - 1 {
+            let all = i + 1 >= K && i < self.count;
             if let Some(row) = self.row((self.first + i) as isize - self.g.before[1]) {
                 for x in 0..K {
                     let mut v = start;
@@ -292,6 +302,10 @@ impl<W: Window, const K: usize, const STRIDE: usize> Band<'_, W, K, STRIDE> {
                         v[j] = unsafe { self.load(s, row, first, masks[x][j]) };
                     }
                     for y in 0..K {
+                        // Rows of outputs that are not of this band are left out.
+                        if !all && (y > i || i - y >= self.count) {
+                            continue;
+                        }
                         let tap = self.tap(s, &taps, y, x);
                         for j in 0..J {
                             let sum = &mut sums[K - 1 - y][j];
@@ -388,7 +402,9 @@ impl<W: Window, const K: usize, const STRIDE: usize> Band<'_, W, K, STRIDE> {
                 // SAFETY: a row of the input, with the masks of these columns.
                 let v = unsafe { self.parted(s, at, row, &masks) };
                 for y in 0..open {
-                    self.take(s, &taps, 2 * y, &mut sums[open - 1 - y], &v);
+                    if y <= i && i - y < self.count {
+                        self.take(s, &taps, 2 * y, &mut sums[open - 1 - y], &v);
+                    }
                 }
             }
             if i + 1 >= open {
@@ -402,7 +418,9 @@ impl<W: Window, const K: usize, const STRIDE: usize> Band<'_, W, K, STRIDE> {
                 // SAFETY: as above.
                 let v = unsafe { self.parted(s, at, row, &masks) };
                 for y in 0..open - 1 {
-                    self.take(s, &taps, 2 * y + 1, &mut sums[open - 2 - y], &v);
+                    if y <= i && i - y < self.count {
+                        self.take(s, &taps, 2 * y + 1, &mut sums[open - 2 - y], &v);
+                    }
                 }
             }
         }

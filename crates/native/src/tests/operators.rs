@@ -44,6 +44,11 @@ fn convolutions_in_one_to_three_dimensions() {
             "pointwise, stride 2",
             conv(&[2, 8, 9, 11], 16, Conv::new(2, 1).stride(2)),
         ),
+        case("one element", conv(&[1, 37, 1, 1], 50, Conv::new(2, 1))),
+        case(
+            "one element, a batch",
+            conv(&[5, 100, 1, 1], 3, Conv::new(2, 1)),
+        ),
         case("3x3", conv(&[1, 16, 20, 33], 24, Conv::new(2, 3).pad(1))),
         case(
             "3x3, wide",
