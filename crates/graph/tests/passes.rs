@@ -354,3 +354,98 @@ fn labels_are_the_first_largest_class_in_the_narrowest_type() {
         assert!(labels == ones || labels == ones16, "{classes} classes");
     }
 }
+
+/// ConvNeXt's block: layers on the last axis between two transpositions, scaled and added.
+fn convnext_block(net: &mut Net, returned: bool) -> (NodeId, NodeId) {
+    let c = net.graph.node(net.x).shape[1].fixed().unwrap();
+    let depthwise = Conv::new(2, 3).pad(1).groups(c);
+    let y = net.conv("dw", net.x, c, depthwise, true);
+    let to = |net: &mut Net, x: NodeId, perm: [usize; 4]| {
+        let perm = perm.to_vec();
+        net.graph.add("t", Op::Transpose { perm }, &[x]).unwrap()
+    };
+    let linear = |net: &mut Net, name: &str, x: NodeId, shape: [usize; 2], bias: bool| {
+        let mut inputs = vec![x, net.parameter(&format!("{name}.weight"), &shape)];
+        if bias {
+            inputs.push(net.parameter(&format!("{name}.bias"), &shape[..1]));
+        }
+        net.graph.add(name, Op::Linear, &inputs).unwrap()
+    };
+    let y = to(net, y, [0, 2, 3, 1]);
+    let (w, b) = (net.parameter("ln.w", &[c]), net.parameter("ln.b", &[c]));
+    let norm = Op::LayerNorm { axis: 3, eps: 1e-6 };
+    let y = net.graph.add("ln", norm, &[y, w, b]).unwrap();
+    let y = linear(net, "fc1", y, [3 * c, c], true);
+    let hidden = net.graph.activation("gelu", Activation::GeluErf, y);
+    let hidden = hidden.unwrap();
+    let y = linear(net, "fc2", hidden, [c, 3 * c], false);
+    let gamma = net.parameter("gamma", &[c]);
+    let y = net.graph.binary("mul", Binary::Mul, gamma, y).unwrap();
+    let y = to(net, y, [0, 3, 1, 2]);
+    let y = net.add(net.x, y);
+    (y, if returned { hidden } else { y })
+}
+
+#[test]
+fn a_factor_per_channel_folds_into_the_layer_before_it() {
+    let mut net = Net::new(&[2, 6, 7, 5]);
+    let (y, _) = convnext_block(&mut net, false);
+    let (graph, input) = net.finish(y);
+    let folded = passes::fold_scales(&graph).unwrap();
+    assert_eq!((count(&graph, "Mul"), count(&folded, "Mul")), (1, 0));
+    assert!(difference(&graph, &folded, &input) < 1e-6);
+    // Per channel of a map; but not per pixel, nor of a value that is used twice.
+    for (shape, twice, left) in [
+        (&[6, 1, 1][..], false, 0),
+        (&[1, 6, 1, 1], false, 0),
+        (&[6, 1, 1], true, 1),
+        (&[5], false, 1),
+        (&[6, 7, 5], false, 1),
+        (&[1], false, 1),
+    ] {
+        let mut net = Net::new(&[2, 4, 7, 5]);
+        let y = net.conv("conv", net.x, 6, Conv::new(2, 3).pad(1), true);
+        let factors = net.parameter("factors", shape);
+        let mut z = net.graph.binary("mul", Binary::Mul, y, factors).unwrap();
+        if twice {
+            z = net.add(z, y);
+        }
+        let (graph, input) = net.finish(z);
+        let folded = passes::fold_scales(&graph).unwrap();
+        assert_eq!(count(&folded, "Mul"), left, "{shape:?}");
+        assert!(difference(&graph, &folded, &input) < 1e-6, "{shape:?}");
+    }
+}
+
+#[test]
+fn layers_between_transpositions_are_computed_with_channels_first() {
+    let mut net = Net::new(&[2, 6, 7, 5]);
+    let (y, _) = convnext_block(&mut net, false);
+    let (graph, input) = net.finish(y);
+    let first = passes::channels_first(&passes::fold_scales(&graph).unwrap()).unwrap();
+    let counts = ["Transpose", "Linear", "LayerNorm", "Conv"].map(|op| count(&first, op));
+    assert_eq!(counts, [0, 0, 1, 3]);
+    assert!(difference(&graph, &first, &input) < 1e-6);
+    // A factor stays where it is, and what is before it in channels last.
+    let first = passes::channels_first(&graph).unwrap();
+    assert_eq!(count(&first, "Transpose"), 2);
+    assert!(difference(&graph, &first, &input) < 1e-6);
+}
+
+#[test]
+fn a_value_needed_with_channels_last_stays_so() {
+    let mut net = Net::new(&[2, 6, 7, 5]);
+    let (y, hidden) = convnext_block(&mut net, true);
+    let (mut graph, input) = net.finish(y);
+    graph.set_outputs([y, hidden]);
+    let graph = passes::fold_scales(&graph).unwrap();
+    let first = passes::channels_first(&graph).unwrap();
+    let (want, got) = (
+        reference::run(&graph, std::slice::from_ref(&input)).unwrap(),
+        reference::run(&first, std::slice::from_ref(&input)).unwrap(),
+    );
+    assert_eq!(want[1], got[1]);
+    assert!(difference(&graph, &first, &input) < 1e-6);
+    let counts = ["Transpose", "Linear", "Conv"].map(|op| count(&first, op));
+    assert_eq!(counts, [2, 1, 2]);
+}

@@ -36,7 +36,8 @@ unary! {
     Sigmoid |self, s, x| math::sigmoid(s, x);
     Silu |self, s, x| s.mul(x, math::sigmoid(s, x));
     GeluErf |self, s, x| {
-        let half = s.mul(x, s.splat(0.5));
+        // Far to the left a rounding error of erf would be multiplied by x.
+        let half = s.mul(s.max(s.splat(-5.6), x), s.splat(0.5));
         let erf = math::erf(s, s.mul(x, s.splat(std::f32::consts::FRAC_1_SQRT_2)));
         s.fma(half, erf, half)
     };

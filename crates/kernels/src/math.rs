@@ -69,43 +69,37 @@ pub(crate) fn tanh<S: Simd>(s: S, x: S::V) -> S::V {
     s.select_less(size, s.splat(0.625), small, large)
 }
 
-/// The error function, absolute error below 3e-7, relative below 4e-7 near zero.
+/// The error function, absolute error below 3.6e-7, relative below 2.5e-7 near zero: `x · P(x²) /
+/// Q(x²)`, fitted for the least error of all on [-3.95, 3.95]; held beyond, where erf is 1 to 2.4e-8.
+/// (A polynomial near zero and an exponential beyond took more than twice the instructions.)
 #[inline(always)]
 pub(crate) fn erf<S: Simd>(s: S, x: S::V) -> S::V {
-    let size = s.abs(x);
+    // The constant comes first so that a NaN stays.
+    let x = s.min(s.splat(3.95), s.max(s.splat(-3.95), x));
     let square = s.mul(x, x);
-    let small = s.mul(
-        x,
-        polynomial(
-            s,
-            square,
-            [
-                std::f32::consts::FRAC_2_SQRT_PI,
-                -0.376_126_32,
-                0.112_836_71,
-                -0.026_858_032,
-                0.005_197_642_4,
-                -8.104_442e-4,
-                8.209_797e-5,
-            ],
-        ),
-    );
-    // Beyond 4, erf is 1 in f32. The logarithm of erfc is nearly a parabola.
-    let capped = s.min(s.splat(4.0), size);
-    let log = polynomial(
+    let p = polynomial(
         s,
-        capped,
+        square,
         [
-            -5.022_604_6e-4,
-            -1.126_771_3,
-            -0.637_938_44,
-            -0.104_162_7,
-            0.022_978_954,
-            -0.003_524_585_4,
-            3.291_968_6e-4,
-            -1.395_206e-5,
+            1.128_379_1,
+            0.193_204_81,
+            0.053_096_157,
+            0.003_880_378,
+            2.865_211_3e-4,
+            2.015_476e-6,
         ],
     );
-    let large = s.copysign(s.sub(s.splat(1.0), exp(s, log)), x);
-    s.select_less(size, s.splat(0.95), small, large)
+    let q = polynomial(
+        s,
+        square,
+        [
+            1.0,
+            0.504_555_4,
+            0.115_245_655,
+            0.015_198_463,
+            0.001_188_690_8,
+            3.782_061_3e-5,
+        ],
+    );
+    s.div(s.mul(x, p), q)
 }

@@ -498,3 +498,130 @@ impl Sums<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Isa;
+    use proptest::prelude::*;
+
+    fn noise(n: usize, seed: usize) -> Vec<f32> {
+        let value = |i: usize| ((i * 2_654_435_761 + seed * 40_503) % 2003) as f32 / 1000.0 - 1.0;
+        (0..n).map(value).collect()
+    }
+
+    /// A pointwise convolution, one output after the other.
+    fn pointwise(layer: &Layer<'_>, area: usize, x: &[f32]) -> Vec<f32> {
+        let out = layer.bias.map_or(0, <[f32]>::len);
+        let input = layer.weight.len() / out;
+        let mut y = Vec::new();
+        for image in x.chunks_exact(input * area) {
+            for o in 0..out {
+                for i in 0..area {
+                    let product =
+                        |c: usize| f64::from(layer.weight[o * input + c] * image[c * area + i]);
+                    let sum: f64 = (0..input).map(product).sum();
+                    let sum = sum as f32 + layer.bias.map_or(0.0, |b| b[o]);
+                    y.push(layer.activation.map_or(sum, |f| f.apply(sum)));
+                }
+            }
+        }
+        y
+    }
+
+    /// A depthwise convolution, one output after the other.
+    fn depthwise(layer: &Layer<'_>, g: &Geometry, x: &[f32]) -> Vec<f32> {
+        let (bias, k) = (layer.bias.unwrap_or_default(), g.kernel[1]);
+        let mut y = Vec::new();
+        for (plane, x) in x.chunks_exact(g.input_area()).enumerate() {
+            let c = plane % bias.len();
+            for i in 0..g.output_area() {
+                let mut sum = f64::from(bias[c]);
+                for t in 0..k * k {
+                    let at = |axis: usize, o: usize, t: usize| {
+                        let at = (o * g.stride[axis] + t) as isize - g.before[axis];
+                        usize::try_from(at).ok().filter(|at| *at < g.input[axis])
+                    };
+                    let row = at(1, i / g.output[2], t / k);
+                    if let (Some(row), Some(column)) = (row, at(2, i % g.output[2], t % k)) {
+                        let x = x[row * g.input[2] + column];
+                        sum += f64::from(x * layer.weight[c * k * k + t]);
+                    }
+                }
+                y.push(layer.activation.map_or(sum as f32, |f| f.apply(sum as f32)));
+            }
+        }
+        y
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(100))]
+
+        #[test]
+        fn bands_of_a_bottleneck_equal_its_convolutions_one_by_one(
+            kernel in prop::sample::select(vec![3usize, 5, 7, 9]),
+            stride in 1usize..=2,
+            size in [1usize..30, 1usize..60],
+            pads in [0usize..4, 0usize..4],
+            batch in 1usize..3,
+            channels in [1usize..20, 1usize..60, 1usize..20],
+            f in prop::sample::select(vec![None, Some(Activation::Relu6), Some(Activation::Silu)]),
+            residual in prop::bool::ANY,
+            seed in 0usize..1000,
+        ) {
+            prop_assume!((0..2).all(|i| size[i] + 2 * pads[i] >= kernel));
+            let out = |i: usize| (size[i] + 2 * pads[i] - kernel) / stride + 1;
+            let g = Geometry {
+                input: [1, size[0], size[1]],
+                output: [1, out(0), out(1)],
+                kernel: [1, kernel, kernel],
+                stride: [1, stride, stride],
+                dilation: [1; 3],
+                before: [0, pads[0] as isize, pads[1] as isize],
+                spread: [1; 3],
+            };
+            let [input, middle, last] = channels;
+            let sizes = [middle * input, middle * g.taps(), last * middle];
+            let weights: Vec<Vec<f32>> = (0..3).map(|i| noise(sizes[i], seed + i)).collect();
+            let biases: Vec<Vec<f32>> = (0..3)
+                .map(|i| noise([middle, middle, last][i], seed + 3 + i))
+                .collect();
+            let layers: [Layer<'_>; 3] = std::array::from_fn(|i| Layer {
+                weight: &weights[i],
+                bias: Some(&biases[i]),
+                activation: f.filter(|_| i < 2),
+            });
+            let x = noise(batch * input * g.input_area(), seed + 6);
+            let expanded = pointwise(&layers[0], g.input_area(), &x);
+            let windows = depthwise(&layers[1], &g, &expanded);
+            let mut want = pointwise(&layers[2], g.output_area(), &windows);
+            let other = noise(want.len(), seed + 7);
+            let mut epilogue = Epilogue { activation: f, ..Epilogue::default() };
+            for w in &mut want {
+                *w = f.map_or(*w, |f| f.apply(*w));
+            }
+            if residual {
+                epilogue.residual = Some(&other);
+                for (w, o) in want.iter_mut().zip(&other) {
+                    *w += o;
+                }
+            }
+            let range = want.iter().fold(1f32, |m, v| m.max(v.abs()));
+            for isa in Isa::available() {
+                let mut first: Option<Vec<f32>> = None;
+                for threads in [1, 2, 5] {
+                    let context = Context::new(isa, threads);
+                    let conv = Separable::new(&context, g, batch, layers, last);
+                    let mut y = vec![f32::NAN; want.len()];
+                    conv.run(&context, &x, &mut y, epilogue);
+                    for (i, (y, want)) in y.iter().zip(&want).enumerate() {
+                        let close = (y - want).abs() < 1e-5 * range;
+                        prop_assert!(close, "{} of {i} is {y}, not {want}", isa.name());
+                    }
+                    let first = first.get_or_insert_with(|| y.clone());
+                    prop_assert_eq!(&y, first, "{} threads", threads);
+                }
+            }
+        }
+    }
+}

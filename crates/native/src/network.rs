@@ -133,6 +133,7 @@ pub(crate) fn compile_with(
 ) -> Result<Network, NativeError> {
     let graph = &passes::convolve_before_upsampling(graph)?;
     let graph = &passes::compose_convolutions(graph)?;
+    let graph = &passes::channels_first(graph)?;
     let steps = build::steps(graph, &context, accuracy)?;
     let planner = Planner::new(graph)?;
     planner.plan(steps, context)

@@ -37,7 +37,9 @@ pub fn fold_batch_norm(graph: &Graph) -> Result<Graph, GraphError> {
         let before = node.inputs.first().map(|&i| (i, graph.node(i)));
         if let (Op::BatchNorm { .. }, Some((producer, conv))) = (&node.op, before)
             && uses[producer.index()] == 1
-            && let Some(new) = fold(&mut rewriter, graph, node, conv)?
+            && (conv.op != Op::Linear || conv.shape.rank() == 2)
+            && let Some(affine) = affine(graph, node)
+            && let Some(new) = with_affine(&mut rewriter, graph, &affine, conv)?
         {
             rewriter.replace(id, new);
         } else {
@@ -47,21 +49,17 @@ pub fn fold_batch_norm(graph: &Graph) -> Result<Graph, GraphError> {
     super::remove_dead_code(&rewriter.finish()?)
 }
 
-/// Adds `conv` with the batch norm `node` multiplied in, if both have data.
-fn fold(
+/// Adds the layer `conv` with an affine function of its channels multiplied in, if it has data.
+pub(super) fn with_affine(
     rewriter: &mut Rewriter<'_>,
     graph: &Graph,
-    node: &Node,
+    affine: &Affine,
     conv: &Node,
 ) -> Result<Option<NodeId>, GraphError> {
     let out_axis_is_first = match &conv.op {
-        Op::Conv(_) => true,
-        Op::Linear if conv.shape.rank() == 2 => true,
+        Op::Conv(_) | Op::Linear => true,
         Op::ConvTranspose(c) if c.groups == 1 => false,
         _ => return Ok(None),
-    };
-    let Some(affine) = affine(graph, node) else {
-        return Ok(None);
     };
     let weight = graph.constant(conv.inputs[1]);
     let Some((weight, values)) = weight.and_then(|t| Some((t, t.as_f32()?))) else {

@@ -193,3 +193,33 @@ fn a_lateral_convolution_adds_the_upsampled_map_on_its_way() {
         steps(&format!("{width} {size}"), m, &[y], want);
     }
 }
+
+#[test]
+fn a_large_inverted_bottleneck_is_one_step() {
+    let bottleneck = |size: usize, pool: bool| {
+        let mut m = Maker::new();
+        let x = m.input(&[1, 4, size, size + 30]);
+        let conv = |m: &mut Maker, x: NodeId, weight: [usize; 4], spec: Conv| {
+            let (w, b) = (m.weight(&weight), m.weight(&weight[..1]));
+            m.add(Op::Conv(spec), &[x, w, b])
+        };
+        let relu = Op::Activation(Activation::Relu6);
+        let a = conv(&mut m, x, [48, 4, 1, 1], Conv::new(2, 1));
+        let a = m.add(relu.clone(), &[a]);
+        let b = conv(&mut m, a, [48, 1, 3, 3], Conv::new(2, 3).pad(1).groups(48));
+        let b = m.add(relu, &[b]);
+        let c = conv(&mut m, b, [4, 48, 1, 1], Conv::new(2, 1));
+        let y = m.add(Op::Binary(Binary::Add), &[x, c]);
+        // What is used a second time has to be written.
+        let outputs = if pool { vec![y, b] } else { vec![y] };
+        (m, outputs)
+    };
+    let (m, y) = bottleneck(100, false);
+    let whole = ["Conv+ReLU6+Conv+ReLU6+Conv+Add"];
+    steps("large", m, &y, &whole);
+    let parts = ["Conv+ReLU6", "Conv+ReLU6", "Conv+Add"];
+    let (m, y) = bottleneck(100, true);
+    steps("used twice", m, &y, &parts);
+    let (m, y) = bottleneck(20, false);
+    steps("small", m, &y, &parts);
+}
