@@ -18,7 +18,7 @@ fn axis() -> impl Strategy<Value = (usize, usize, usize, usize, usize, usize)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 60 }))]
 
     #[test]
     fn convolutions_of_any_geometry(
