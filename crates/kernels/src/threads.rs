@@ -4,7 +4,7 @@
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,59 @@ use crate::Buffer;
 
 /// How long a thread without work watches for more before it sleeps.
 const SPIN: Duration = Duration::from_micros(100);
+
+/// The CPUs of this process, shared out among the runs of all its pools, so that several sessions at
+/// once do not have more threads at work than there are CPUs.
+struct Cpus {
+    /// Those that affinity and control groups leave to this process.
+    count: usize,
+    /// Threads at work.
+    at_work: AtomicUsize,
+}
+
+impl Cpus {
+    fn of_process() -> &'static Cpus {
+        static CPUS: OnceLock<Cpus> = OnceLock::new();
+        CPUS.get_or_init(|| Cpus {
+            count: std::thread::available_parallelism().map_or(1, |n| n.get()),
+            at_work: AtomicUsize::new(0),
+        })
+    }
+
+    /// Takes `wanted` of them for a run that has the process to itself, else what others leave; one
+    /// at least.
+    fn claim(&self, wanted: usize) -> Claim<'_> {
+        let share = |others: usize| match others {
+            0 => wanted,
+            _ => wanted.min(self.count.saturating_sub(others)).max(1),
+        };
+        let mut others = self.at_work.load(Ordering::Relaxed);
+        while let Err(now) = self.at_work.compare_exchange_weak(
+            others,
+            others + share(others),
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        ) {
+            others = now;
+        }
+        Claim {
+            cpus: self,
+            threads: share(others),
+        }
+    }
+}
+
+/// CPUs taken until this is dropped.
+struct Claim<'a> {
+    cpus: &'a Cpus,
+    threads: usize,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.cpus.at_work.fetch_sub(self.threads, Ordering::Relaxed);
+    }
+}
 
 /// Memory of one thread that kernels keep intermediate values in. It grows to what the largest
 /// kernel asks for and stays.
@@ -100,13 +153,17 @@ impl Threads {
 
     /// Calls `task` once for each number below `tasks`, from several threads, and returns when all
     /// are done. Three quarters of the tasks are shared out in equal runs of neighbours, the rest
-    /// goes to whoever is free.
+    /// goes to whoever is free. While other pools of this process are at work, fewer threads are.
     ///
     /// # Panics
     /// If a task panics, after all threads have stopped. A task must not call `run` itself.
     pub(crate) fn run(&self, tasks: usize, task: &(dyn Fn(usize, &mut Scratch) + Sync)) {
         let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
-        let threads = self.count().min(tasks);
+        if tasks == 0 {
+            return;
+        }
+        let claim = Cpus::of_process().claim(self.count().min(tasks));
+        let threads = claim.threads;
         if threads <= 1 {
             for i in 0..tasks {
                 task(i, &mut scratch[0]);
@@ -265,6 +322,43 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_run_alone_has_all_its_threads_and_others_get_what_is_left() {
+        let cpus = Cpus {
+            count: 4,
+            at_work: AtomicUsize::new(0),
+        };
+        let alone = cpus.claim(16);
+        assert_eq!(alone.threads, 16);
+        assert_eq!(cpus.claim(2).threads, 1);
+        drop(alone);
+        let first = cpus.claim(3);
+        let (second, third) = (cpus.claim(2), cpus.claim(2));
+        assert_eq!((first.threads, second.threads, third.threads), (3, 1, 1));
+        drop((first, second));
+        assert_eq!(cpus.claim(4).threads, 3);
+        drop(third);
+        assert_eq!(cpus.at_work.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn pools_that_run_at_the_same_time_all_finish() {
+        std::thread::scope(|scope| {
+            for threads in [1, 2, 3, 4, 5] {
+                scope.spawn(move || {
+                    let pool = Threads::new(threads);
+                    for _ in 0..200 {
+                        let n = AtomicUsize::new(0);
+                        pool.run(9, &|_, _| {
+                            n.fetch_add(1, Ordering::Relaxed);
+                        });
+                        assert_eq!(n.load(Ordering::Relaxed), 9);
+                    }
+                });
+            }
+        });
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! Latency against throughput: one network on N threads, and N one-thread replicas that share its
-//! weights, in turns: `throughput MODEL [labels|logits] [N] [SECONDS] [SIZE…]`.
+//! Latency against throughput, in turns: one network on N threads, N one-thread replicas that share
+//! its weights, and N networks on N threads each, which have to share the CPUs:
+//! `throughput MODEL [labels|logits] [N] [SECONDS] [SIZE…]`.
 
 use std::time::{Duration, Instant};
 
@@ -43,27 +44,28 @@ fn main() -> Result<(), Failure> {
     for _ in 1..streams {
         replicas.push(replicas[0].replicate()?);
     }
-    // In turns, the better half of them: others on the machine only ever slow it down.
-    const TURNS: u32 = 8;
-    let turn = Duration::from_secs_f64(seconds) / (2 * TURNS);
-    let (mut latency, mut throughput) = (Vec::new(), Vec::new());
-    for _ in 0..TURNS {
-        latency.push(rate(std::slice::from_mut(&mut whole), &input, turn)?);
-        throughput.push(rate(&mut replicas, &input, turn)?);
+    let mut crowd = vec![whole.replicate()?];
+    for _ in 1..streams {
+        crowd.push(whole.replicate()?);
     }
-    for (what, rates) in [
-        (format!("1 network on {streams} threads"), &mut latency),
-        (
-            format!("{streams} replicas on 1 thread each"),
-            &mut throughput,
-        ),
-    ] {
+    const TURNS: u32 = 7;
+    let turn = Duration::from_secs_f64(seconds) / (3 * TURNS);
+    let mut rates = [const { Vec::new() }; 3];
+    for _ in 0..TURNS {
+        rates[0].push(rate(std::slice::from_mut(&mut whole), &input, turn)?);
+        rates[1].push(rate(&mut replicas, &input, turn)?);
+        rates[2].push(rate(&mut crowd, &input, turn)?);
+    }
+    let names = [
+        format!("1 network on {streams} threads"),
+        format!("{streams} replicas on 1 thread each"),
+        format!("{streams} networks on {streams} threads each"),
+    ];
+    for (name, rates) in names.iter().zip(&mut rates) {
         rates.sort_by(f64::total_cmp);
-        let median = rates[rates.len() * 3 / 4];
-        println!(
-            "{what:32} {median:8.2} inputs/s  {:8.2} ms per input",
-            1e3 / median
-        );
+        let median = rates[rates.len() / 2];
+        let ms = 1e3 / median;
+        println!("{name:34} {median:8.2} inputs/s, {ms:8.2} ms per input");
     }
     Ok(())
 }

@@ -24,7 +24,7 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// Every CPU that this process may use.
+    /// Every CPU that affinity and control groups leave to this process.
     fn default() -> Self {
         Options {
             threads: std::thread::available_parallelism().map_or(1, |n| n.get()),
