@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use commands::{bench, completions, doctor, engines, models, profile, run, trial};
+use commands::{bench, completions, doctor, engines, kernels, models, profile, run, trial};
 
 /// Finds, tunes and runs the fastest medical-image segmentation network on the CPU at hand.
 #[derive(Parser)]
@@ -39,6 +39,7 @@ enum Command {
     Models(models::Args),
     Run(run::Args),
     Profile(profile::Args),
+    Kernels(kernels::Args),
     Doctor(doctor::Args),
     Engines(engines::Args),
     Completions(completions::Args),
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         Command::Models(args) => models::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Profile(args) => profile::run(&args),
+        Command::Kernels(args) => kernels::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Engines(args) => engines::run(&args),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),

@@ -100,6 +100,9 @@ fn bad_usage_exits_with_2_and_one_line_that_says_what_would_be_right() {
         ),
         ("profile stunet_s --size 64", "spatial sizes"),
         ("profile x.onnx --size 64", "an ONNX file has its own"),
+        ("kernels resnt18+fpn", "did you mean 'resnet18+fpn'"),
+        ("kernels resnet18+fpn --threads 0", "from 1 to 1024"),
+        ("kernels stunet_s --size 64", "spatial sizes"),
         ("engines add tensorrt", "there are: onnxruntime, openvino"),
         ("engines probe onnxruntime", "<PATH>"),
         ("completions tcl", "bash"),
@@ -207,6 +210,7 @@ fn every_command_has_a_help_text_with_an_example() {
         "models export",
         "run",
         "profile",
+        "kernels",
         "doctor",
         "engines",
         "engines list",
@@ -395,6 +399,25 @@ fn a_profile_names_every_step_and_its_times_add_up() {
         !out.contains("encoder.conv_stem") && out.contains("steps"),
         "{out}"
     );
+}
+
+#[test]
+fn the_candidates_of_a_layer_are_timed_once_however_often_it_comes() {
+    let Ran { code, out, err } = run("kernels resnet18+fpn --size 64 --threads 1");
+    assert_eq!(code, Some(0), "{err}");
+    let row = out.lines().find(|l| l.starts_with("3x3 s1 64>64 @16x16"));
+    let cells: Vec<&str> = row
+        .expect("a layer of the first stage")
+        .split("  ")
+        .collect();
+    let cells: Vec<&str> = cells
+        .into_iter()
+        .map(str::trim)
+        .filter(|c| !c.is_empty())
+        .collect();
+    assert_eq!(cells[1], "4", "{out}");
+    assert!(cells.len() == 6 && cells[4].ends_with('%'), "{out}");
+    assert!(out.lines().all(|l| l.chars().count() <= 120), "{out}");
 }
 
 #[test]

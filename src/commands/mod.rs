@@ -4,6 +4,7 @@ pub(crate) mod bench;
 pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod engines;
+pub(crate) mod kernels;
 pub(crate) mod models;
 pub(crate) mod profile;
 pub(crate) mod run;
