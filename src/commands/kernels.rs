@@ -12,7 +12,7 @@ use slicewise_graph::{Graph, Op, Task};
 use slicewise_kernels::{
     Context, Convolution, Destination, Epilogue, Geometry, Isa, Winograd, WinogradTile,
 };
-use slicewise_native::{Algorithm, Layer, candidates, choose};
+use slicewise_native::{Accuracy, Algorithm, Layer, candidates, choose};
 use slicewise_zoo as zoo;
 
 use crate::options::{self, Size};
@@ -193,7 +193,7 @@ struct Verdict {
 }
 
 fn measure(context: &Context, layer: &Layer) -> Verdict {
-    let chosen = choose(context.isa(), layer);
+    let chosen = choose(context.isa(), layer, Accuracy::default());
     let mut contest = Contest::new(context, layer);
     let first = contest.run(context, chosen, ROUNDS, TIME);
     match first.lag > MARGIN {

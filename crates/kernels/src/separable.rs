@@ -18,7 +18,7 @@ use crate::conv::{Epilogue, pack};
 use crate::depthwise::Weights;
 use crate::isa::{Simd, Task};
 use crate::shared::Shared;
-use crate::tile::{Start, Tile};
+use crate::tile::{Finish, Start, Tile};
 use crate::window::Band;
 use crate::{Buffer, Context, Geometry};
 
@@ -476,7 +476,7 @@ impl Sums<'_> {
         for o in self.channels.clone().step_by(M) {
             let weights = &layer.weights.as_f32()[(o / M * layer.input + self.depth.start) * M..];
             let made = o - self.channels.start;
-            s.vectorize(Tile::<M, N, true> {
+            s.vectorize(Tile::<M, N, true, false> {
                 depth: self.depth.len(),
                 weights: weights.as_ptr(),
                 row: 0,
@@ -492,8 +492,11 @@ impl Sums<'_> {
                     0 => Start::Rows(layer.bias.as_f32()[o..].as_ptr()),
                     _ => Start::Sum,
                 },
-                low: self.cut.0,
-                high: self.cut.1,
+                finish: Finish {
+                    range: self.cut,
+                    ..Finish::nothing()
+                },
+                copy: std::ptr::null_mut(),
             });
         }
     }

@@ -225,8 +225,10 @@ impl<const M: usize, const N: usize, const PACKED: bool, const COPY: bool>
     #[inline(always)]
     fn store_part<S: Simd>(&self, s: S, sum: &[[S::V; N]; M]) {
         let (low, high) = (s.splat(self.finish.then.0), s.splat(self.finish.then.1));
-        // Counted at run time, so that it stays a loop and the sums lie in memory.
-        for (m, row) in sum.iter().enumerate().take(self.rows) {
+        // A loop counted at run time needs the sums in memory; of a copy, or else the compiler keeps
+        // them there from the start.
+        let copy = *sum;
+        for (m, row) in copy.iter().enumerate().take(self.rows) {
             for j in 0..N {
                 let (at, n) = (m * self.pitch, self.n[j]);
                 let mut v = row[j];
