@@ -514,7 +514,7 @@ mod tests {
     }
 
     /// A pointwise convolution, one output after the other.
-    fn pointwise(layer: &Layer<'_>, area: usize, x: &[f32]) -> Vec<f32> {
+    fn pointwise(layer: &LayerWeights<'_>, area: usize, x: &[f32]) -> Vec<f32> {
         let out = layer.bias.map_or(0, <[f32]>::len);
         let input = layer.weight.len() / out;
         let mut y = Vec::new();
@@ -533,7 +533,7 @@ mod tests {
     }
 
     /// A depthwise convolution, one output after the other.
-    fn depthwise(layer: &Layer<'_>, g: &Geometry, x: &[f32]) -> Vec<f32> {
+    fn depthwise(layer: &LayerWeights<'_>, g: &Geometry, x: &[f32]) -> Vec<f32> {
         let (bias, k) = (layer.bias.unwrap_or_default(), g.kernel[1]);
         let mut y = Vec::new();
         for (plane, x) in x.chunks_exact(g.input_area()).enumerate() {
@@ -589,7 +589,7 @@ mod tests {
             let biases: Vec<Vec<f32>> = (0..3)
                 .map(|i| noise([middle, middle, last][i], seed + 3 + i))
                 .collect();
-            let layers: [Layer<'_>; 3] = std::array::from_fn(|i| Layer {
+            let layers: [LayerWeights<'_>; 3] = std::array::from_fn(|i| LayerWeights {
                 weight: &weights[i],
                 bias: Some(&biases[i]),
                 activation: f.filter(|_| i < 2),
