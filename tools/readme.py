@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the README's table and picture from a benchmark record, so that they cannot drift from it.
 
-    python3 tools/readme.py results/quick.json
+    python3 tools/readme.py results/engine/labels.json
 
 replaces what stands between `<!-- results -->` and `<!-- /results -->` in README.md and writes
 docs/images/results.svg. Needs nothing but Python.
