@@ -29,12 +29,6 @@ pub(crate) struct Chain {
     pub(crate) activations: [Option<Activation>; 2],
 }
 
-fn is_pointwise(spec: &Conv) -> bool {
-    spec.groups == 1
-        && spec.kernel.iter().chain(&spec.stride).all(|n| *n == 1)
-        && spec.pads.iter().all(|p| *p == (0, 0))
-}
-
 impl<'a> Uses<'a> {
     pub(crate) fn new(graph: &'a Graph) -> Self {
         let n = graph.nodes().len();
@@ -145,7 +139,8 @@ impl<'a> Uses<'a> {
         };
         let (depthwise, _, first) = self.convolution(id)?;
         let (project, last, second) = self.convolution(depthwise)?;
-        let fits = is_pointwise(spec) && self.is_depthwise(depthwise) && is_pointwise(last);
+        let dense = |conv: &Conv| conv.is_pointwise() && conv.groups == 1;
+        let fits = dense(spec) && self.is_depthwise(depthwise) && dense(last);
         fits.then_some(Chain {
             layers: [id, depthwise, project],
             activations: [first, second],
