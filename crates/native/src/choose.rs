@@ -8,7 +8,8 @@ use slicewise_kernels::{Geometry, Isa, WinogradTile};
 /// How far results may be from the definition's, for speed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Accuracy {
-    /// Winograd's smallest tiles or none: about as exact as summing in single precision is.
+    /// What is about as exact as summing in single precision: Winograd's smallest tiles, those of
+    /// convolutions with a stride, or none.
     Strict,
     /// Tiles of 4×4 and, in volumes, 2×4×4: twice the rounding error of a direct convolution.
     #[default]
@@ -59,18 +60,6 @@ pub fn candidates(layer: &Layer) -> Vec<Algorithm> {
     all
 }
 
-/// What transforms take, in multiply-adds of a register: of one input channel of one register of
-/// tiles, of one output channel. Measured on Zen 5 with AVX-512.
-fn transforms(tile: WinogradTile) -> (f64, f64) {
-    match (tile.depth, tile.plane) {
-        (1, 2) => (200.0, 200.0),
-        (1, _) => (870.0, 870.0),
-        (2, 2) => (900.0, 600.0),
-        (2, _) => (5500.0, 2400.0),
-        _ => (8500.0, 4000.0),
-    }
-}
-
 /// The part of the peak that products of transformed tiles reach, and direct convolutions.
 const PRODUCTS: f64 = 0.92;
 const DIRECT: f64 = 0.85;
@@ -92,21 +81,21 @@ pub fn cost(isa: Isa, layer: &Layer, algorithm: Algorithm) -> f64 {
             let runs = depth.div_ceil(tile.depth) * height.div_ceil(tile.plane);
             let runs = runs * width.div_ceil(lanes) * layer.batch;
             let vectors = runs.div_ceil(tile.plane);
-            let products = tile.products() as f64 * channels * out / PRODUCTS;
-            let (input, output) = transforms(tile);
+            let products = tile.products(g.stride[2]) as f64 * channels * out / PRODUCTS;
+            let (input, output) = tile.transforms(g.stride[2]);
             vectors as f64 * (products + input * channels + output * out)
         }
     }
 }
 
 impl Accuracy {
-    /// Whether an algorithm is accurate enough.
-    pub fn allows(self, algorithm: Algorithm) -> bool {
+    /// Whether an algorithm is accurate enough for `layer`.
+    pub fn allows(self, layer: &Layer, algorithm: Algorithm) -> bool {
         let Algorithm::Winograd(tile) = algorithm else {
             return true;
         };
         match self {
-            Accuracy::Strict => tile.plane == 2,
+            Accuracy::Strict => tile.plane == 2 || layer.geometry.stride[2] == 2,
             Accuracy::Default => tile.depth < 4,
             Accuracy::Fast => true,
         }
@@ -117,7 +106,7 @@ impl Accuracy {
 pub fn choose(isa: Isa, layer: &Layer, accuracy: Accuracy) -> Algorithm {
     let allowed = candidates(layer)
         .into_iter()
-        .filter(|a| accuracy.allows(*a));
+        .filter(|a| accuracy.allows(layer, *a));
     let best = allowed.min_by(|a, b| cost(isa, layer, *a).total_cmp(&cost(isa, layer, *b)));
     best.unwrap_or(Algorithm::Direct)
 }

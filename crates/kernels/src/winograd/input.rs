@@ -5,7 +5,7 @@ use super::transform::{MOST, input, products};
 use crate::isa::{Simd, Task};
 
 /// Sources of a block at most: per run the rows of its slices.
-const SOURCES: usize = RUNS * MOST * MOST;
+pub(super) const SOURCES: usize = RUNS * MOST * MOST;
 
 /// A run of pixels of a row: see [`super::places::Source`].
 #[derive(Clone, Copy)]
@@ -15,7 +15,7 @@ struct Run<S: Simd> {
 }
 
 /// Which lanes of two registers make up one, for [`Simd::lookup`].
-type Lanes = [i32; 16];
+pub(super) type Lanes = [i32; 16];
 
 /// Transforms the inputs of the vectors of tiles `first..first + vectors` of all channels to
 /// `[frequency, channel, tiles]`.
@@ -34,7 +34,7 @@ pub(super) struct Input<'a, const Z: usize, const M: usize> {
 }
 
 /// How pixels are split by their column in the tile.
-struct Split {
+pub(super) struct Split {
     /// From two runs: columns 0 and 1 of their tiles, columns 2 and 3.
     pairs: [Lanes; 2],
     /// From two registers: their first halves, their second halves.
@@ -43,7 +43,7 @@ struct Split {
 
 impl Split {
     #[inline(always)]
-    fn new<S: Simd, const M: usize>() -> Self {
+    pub(super) fn new<S: Simd, const M: usize>() -> Self {
         let half = S::LANES / 2;
         let lanes = |lane: &dyn Fn(usize, usize) -> usize| {
             let mut all = [0; 16];
@@ -84,24 +84,58 @@ impl Split {
         near: [S::V; 4],
         far: [S::V; 4],
     ) -> [S::V; MOST] {
-        // SAFETY: all indices are below 2 · LANES.
-        let pick = |a, b, lanes: &Lanes| unsafe { s.lookup(a, b, lanes.as_ptr()) };
-        let zero = s.splat(0.0);
         if M == 2 {
+            // SAFETY: all indices are below 2 · LANES.
+            let pick = |a, b, lanes: &Lanes| unsafe { s.lookup(a, b, lanes.as_ptr()) };
+            let zero = s.splat(0.0);
             let both = |x: [S::V; 4]| self.pairs.map(|lanes| pick(x[0], x[1], &lanes));
             let (near, far) = (both(near), both(far));
             return [near[0], near[1], far[0], far[1], zero, zero];
         }
-        let both = |x: [S::V; 4], pair: usize| {
-            let (a, b) = (
-                pick(x[0], x[1], &self.pairs[pair]),
-                pick(x[2], x[3], &self.pairs[pair]),
-            );
-            [pick(a, b, &self.halves[0]), pick(a, b, &self.halves[1])]
-        };
-        let (first, second, third) = (both(near, 0), both(near, 1), both(far, 0));
-        [first[0], first[1], second[0], second[1], third[0], third[1]]
+        let (near, far) = (self.four(s, near), self.two(s, far, 0));
+        [near[0], near[1], near[2], near[3], far[0], far[1]]
     }
+
+    /// The columns of four runs of tiles of four pixels.
+    #[inline(always)]
+    pub(super) fn four<S: Simd>(&self, s: S, runs: [S::V; 4]) -> [S::V; 4] {
+        let (first, second) = (self.two(s, runs, 0), self.two(s, runs, 1));
+        [first[0], first[1], second[0], second[1]]
+    }
+
+    /// The first two or the last two of them.
+    #[inline(always)]
+    fn two<S: Simd>(&self, s: S, runs: [S::V; 4], pair: usize) -> [S::V; 2] {
+        // SAFETY: all indices are below 2 · LANES.
+        let pick = |a, b, lanes: &Lanes| unsafe { s.lookup(a, b, lanes.as_ptr()) };
+        let pairs = [
+            pick(runs[0], runs[1], &self.pairs[pair]),
+            pick(runs[2], runs[3], &self.pairs[pair]),
+        ];
+        [
+            self.first_halves(s, pairs),
+            pick(pairs[0], pairs[1], &self.halves[1]),
+        ]
+    }
+
+    /// The first halves of two registers.
+    #[inline(always)]
+    pub(super) fn first_halves<S: Simd>(&self, s: S, pair: [S::V; 2]) -> S::V {
+        // SAFETY: all indices are below 2 · LANES.
+        unsafe { s.lookup(pair[0], pair[1], self.halves[0].as_ptr()) }
+    }
+}
+
+/// Stores a register of one frequency at `to`, and asks for where the next channel's goes, `next`
+/// elements further: frequencies lie so far apart that each store would wait for its line.
+///
+/// # Safety
+/// `to` must be valid for writes of a register.
+#[inline(always)]
+pub(super) unsafe fn store<S: Simd>(s: S, to: *mut f32, next: usize, v: S::V) {
+    s.prefetch_to_write(to.wrapping_add(next));
+    // SAFETY: as this function's.
+    unsafe { s.store(to, v) };
 }
 
 impl<const Z: usize, const M: usize> Input<'_, Z, M> {
@@ -128,23 +162,10 @@ impl<const Z: usize, const M: usize> Input<'_, Z, M> {
         input::<S, M>(s, split.columns::<S, M>(s, near, far))
     }
 
-    /// Stores a register of one frequency, and asks for where the next channel's goes: frequencies
-    /// lie so far apart that each store would wait for its line.
-    ///
-    /// # Safety
-    /// `at + LANES` elements must be in `to`.
-    #[inline(always)]
-    unsafe fn store<S: Simd>(&mut self, s: S, at: usize, v: S::V) {
-        let to = self.to.as_mut_ptr().wrapping_add(at);
-        s.prefetch_to_write(to.wrapping_add(self.pitch));
-        // SAFETY: as this function's.
-        unsafe { s.store(to, v) };
-    }
-
     /// Where each row of each slice of each vector of tiles comes from.
     #[inline(always)]
     fn sources<S: Simd>(&self, s: S) -> [Run<S>; SOURCES] {
-        let (slices, rows) = (products(Z), products(M));
+        let (slices, rows) = (products(Z, 3), products(M, 3));
         let none = Run {
             offset: 0,
             lanes: [s.mask(0, 0); 2],
@@ -158,7 +179,8 @@ impl<const Z: usize, const M: usize> Input<'_, Z, M> {
             let (slice, row) = (at / rows, at % rows);
             let source = (self.grid).source(run, self.batch, self.channels, slice, row);
             to.offset = source.offset;
-            to.lanes = source.lanes.map(|(from, end)| s.mask(from, end));
+            let [near, far, _] = source.lanes;
+            to.lanes = [near, far].map(|(from, end)| s.mask(from, end));
         }
         sources
     }
@@ -168,8 +190,8 @@ impl<const Z: usize, const M: usize> Task for Input<'_, Z, M> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) {
-        let (slices, rows) = (products(Z), products(M));
+    fn run<S: Simd>(self, s: S) {
+        let (slices, rows) = (products(Z, 3), products(M, 3));
         let last = (slices * rows * rows - 1) * self.frequency;
         assert!(
             self.to.len() >= last + self.channels * self.pitch
@@ -206,7 +228,9 @@ impl<const Z: usize, const M: usize> Task for Input<'_, Z, M> {
                             } else {
                                 let at = to + (row * rows + column) * self.frequency;
                                 // SAFETY: below the length asserted.
-                                unsafe { self.store(s, at, v[row]) };
+                                unsafe {
+                                    store(s, self.to.as_mut_ptr().add(at), self.pitch, v[row])
+                                };
                             }
                         }
                     }
@@ -221,7 +245,9 @@ impl<const Z: usize, const M: usize> Task for Input<'_, Z, M> {
                         for slice in 0..slices {
                             let at = to + (slice * rows * rows + at) * self.frequency;
                             // SAFETY: below the length asserted.
-                            unsafe { self.store(s, at, v[slice]) };
+                            unsafe {
+                                store(s, self.to.as_mut_ptr().add(at), self.pitch, v[slice]);
+                            }
                         }
                     }
                 }

@@ -1,5 +1,5 @@
 //! Winograd convolution: a 3×3 (or 3×3×3) convolution of stride 1 with 4 (or 5.1) times fewer
-//! multiplications.
+//! multiplications, a 3×3 convolution of stride 2 with 1.8 times fewer.
 //!
 //! For every block of tiles, on one thread: all input channels are transformed to
 //! `[frequency, channel, tile]`; then, group of output channels by group, one matrix product per
@@ -16,6 +16,7 @@ mod input;
 mod output;
 mod places;
 mod product;
+mod strided;
 mod transform;
 
 use std::ops::Range;
@@ -28,7 +29,8 @@ use input::Input;
 use output::Output;
 use places::{Grid, Place, RUNS};
 use product::Products;
-use transform::{filter, products};
+use strided::StridedInput;
+use transform::{filters, products, taps};
 
 /// Outputs of a tile on the depth axis and on each of the other two.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -47,18 +49,44 @@ impl WinogradTile {
             3 => matches!(self.depth, 2 | 4),
             _ => false,
         };
+        let plane = match g.stride {
+            [1, 1, 1] => matches!(self.plane, 2 | 4),
+            [1, 2, 2] => (self.depth, self.plane) == (1, strided::OUTPUTS),
+            _ => false,
+        };
         depth
-            && matches!(self.plane, 2 | 4)
+            && plane
             && self.depth <= self.plane
             && g.kernel[1..] == [3, 3]
-            && g.stride == [1; 3]
             && g.dilation == [1; 3]
             && g.spread == [1; 3]
     }
 
-    /// Products per tile.
-    pub fn products(self) -> usize {
-        products(self.depth) * products(self.plane).pow(2)
+    /// Products per tile and input channel of a convolution with this stride in the plane.
+    pub fn products(self, stride: usize) -> usize {
+        self.depths(stride).iter().sum()
+    }
+
+    /// How many of them are summed at each frequency.
+    fn depths(self, stride: usize) -> Vec<usize> {
+        let rows = products(self.plane, taps(stride));
+        let filters = |i: usize| if stride == 2 { strided::filters(i) } else { 1 };
+        (0..products(self.depth, 3) * rows * rows)
+            .map(|f| filters(f / rows % rows) * filters(f % rows))
+            .collect()
+    }
+
+    /// What transforms take, in multiply-adds of a register: of one input channel of one register of
+    /// tiles, of one output channel. Measured with AVX-512, with a stride on Zen 4, else on Zen 5.
+    pub fn transforms(self, stride: usize) -> (f64, f64) {
+        match (self.depth, self.plane) {
+            _ if stride == 2 => (1100.0, 480.0),
+            (1, 2) => (200.0, 200.0),
+            (1, _) => (870.0, 870.0),
+            (2, 2) => (900.0, 600.0),
+            (2, _) => (5500.0, 2400.0),
+            _ => (8500.0, 4000.0),
+        }
     }
 
     fn sizes(self) -> [usize; 3] {
@@ -77,7 +105,7 @@ struct Cut {
     parts: usize,
 }
 
-/// Input channels that are summed before the sum is stored: as accurate as the direct convolution's
+/// Products that are summed before the sum is stored: as accurate as the direct convolution's
 /// one long sum.
 const CHAIN: usize = 64;
 
@@ -91,15 +119,17 @@ pub struct Winograd {
     /// Rows of a register tile.
     rows: usize,
     cut: Cut,
-    /// In the order in which they are used: `[group, frequency, chain, panel, channel, row]`.
+    /// Products that are summed at each frequency.
+    depths: Vec<usize>,
+    /// In the order in which they are used: `[group, frequency, chain, panel, product, row]`.
     weights: Buffer,
     bias: Vec<f32>,
 }
 
-/// Elements between the frequencies of transformed tiles: not a power of two, so that they do not
-/// all fall on the same lines of the caches.
-fn step(channels: usize, pitch: usize) -> usize {
-    channels * pitch + 16
+/// Elements between the frequencies of transformed tiles of so many rows: not a power of two, so that
+/// they do not all fall on the same lines of the caches.
+fn step(rows: usize, pitch: usize) -> usize {
+    rows * pitch + 16
 }
 
 impl Winograd {
@@ -129,7 +159,16 @@ impl Winograd {
         let grid = Grid::new(geometry, tile.sizes(), context.isa().lanes());
         let (rows, _) = context.isa().tile();
         let panels = out.div_ceil(rows);
-        let cut = cut(context, &grid, batch, panels);
+        let products = tile.products(geometry.stride[2]);
+        let depths = tile.depths(geometry.stride[2]);
+        let work = Work {
+            channels,
+            panels,
+            rows,
+            products: (products * channels) as f64,
+            transforms: tile.transforms(geometry.stride[2]),
+        };
+        let cut = cut(context, &grid, batch, &work);
         let mut winograd = Winograd {
             grid,
             tile,
@@ -137,7 +176,8 @@ impl Winograd {
             out,
             rows,
             cut,
-            weights: Buffer::floats(panels * rows * channels * tile.products()),
+            depths: depths.iter().map(|n| n * channels).collect(),
+            weights: Buffer::floats(panels * rows * channels * products),
             bias: bias.map_or_else(|| vec![0.0; out], <[f32]>::to_vec),
         };
         winograd.pack(context, weight);
@@ -152,6 +192,7 @@ impl Winograd {
     /// What this does, for profiles.
     pub fn describe(&self) -> &'static str {
         match (self.tile.depth, self.tile.plane) {
+            _ if self.is_strided() => "winograd 4x4 strided",
             (1, 2) => "winograd 2x2",
             (1, _) => "winograd 4x4",
             (2, 2) => "winograd 2x2x2",
@@ -164,13 +205,32 @@ impl Winograd {
         self.out.div_ceil(self.rows)
     }
 
+    fn is_strided(&self) -> bool {
+        self.grid.geometry.stride[2] == 2
+    }
+
+    /// Weights of a panel of output channels.
+    fn panel(&self) -> usize {
+        self.rows * self.depths.iter().sum::<usize>()
+    }
+
+    /// Elements between the frequencies of transformed inputs.
+    fn step_x(&self, pitch: usize) -> usize {
+        step(self.depths.iter().copied().max().unwrap_or(0), pitch)
+    }
+
+    /// Elements between the frequencies of sums.
+    fn step_y(&self, pitch: usize) -> usize {
+        step(self.cut.panels * self.rows, pitch)
+    }
+
     fn groups(&self) -> usize {
         self.panels().div_ceil(self.cut.panels)
     }
 
     /// Transforms and packs the weights, group by group.
     fn pack(&mut self, context: &Context, weight: &[f32]) {
-        let group = self.cut.panels * self.rows * self.channels * self.tile.products();
+        let group = self.cut.panels * self.panel();
         let mut weights = std::mem::replace(&mut self.weights, Buffer::floats(0));
         let to = Shared::new(weights.as_f32_mut());
         context.each(self.groups(), |i, _| {
@@ -212,8 +272,8 @@ impl Winograd {
         let blocks = vectors.div_ceil(self.cut.vectors);
         let pitch = self.cut.vectors * context.isa().lanes();
         let sizes = [
-            self.tile.products() * step(self.channels, pitch),
-            self.tile.products() * step(self.cut.panels * self.rows, pitch),
+            self.depths.len() * self.step_x(pitch),
+            self.depths.len() * self.step_y(pitch),
         ];
         context.each(blocks * parts, |i, scratch| {
             let (block, part) = (i / parts, i % parts);
@@ -240,20 +300,49 @@ impl Winograd {
 /// are 1 to 3 % slower on large maps, 25 % on small ones, where weights come from memory.
 const GROUP: usize = 8;
 
-/// Chooses blocks that fit the caches and are enough for all threads.
-fn cut(context: &Context, grid: &Grid, batch: usize, panels: usize) -> Cut {
+/// Chooses blocks that keep all threads busy for the least time.
+fn cut(context: &Context, grid: &Grid, batch: usize, work: &Work) -> Cut {
     let vectors = (batch * grid.runs()).div_ceil(grid.tile[2]).max(1);
-    // Two or three vectors are equal within 2 %; one is 15 % slower.
-    let blocks = vectors.div_ceil(context.isa().tile().1);
     let threads = context.threads();
-    let wanted = if threads == 1 { 1 } else { 2 * threads };
-    let group = GROUP.min(panels.div_ceil(wanted.div_ceil(blocks))).max(1);
-    let groups = panels.div_ceil(group);
-    Cut {
-        vectors: vectors.div_ceil(blocks),
-        panels: group,
-        parts: wanted.div_ceil(blocks).min(groups).max(1),
-    }
+    // What a piece takes, in multiply-adds of a register.
+    let time = |cut: &Cut| {
+        let (input, output) = work.transforms;
+        let groups = work.panels.div_ceil(cut.panels).div_ceil(cut.parts);
+        let rows = (groups * cut.panels).min(work.panels) as f64 * work.rows as f64;
+        // Tiles of fewer vectors load as many weights as those of three.
+        let products = work.products * [1.15, 1.05, 1.0][cut.vectors - 1];
+        let vector = input * work.channels as f64 + rows * (products + output);
+        let rounds = (vectors.div_ceil(cut.vectors) * cut.parts).div_ceil(threads);
+        rounds as f64 * cut.vectors as f64 * vector
+    };
+    let most = context.isa().tile().1;
+    let widths = (1..=most)
+        .rev()
+        .map(|n| vectors.div_ceil(vectors.div_ceil(n)));
+    let cuts = widths.flat_map(|vectors| {
+        (1..=(2 * threads).min(work.panels)).map(move |parts| {
+            let part = work.panels.div_ceil(parts);
+            let panels = part.div_ceil(part.div_ceil(GROUP));
+            Cut {
+                vectors,
+                panels,
+                parts,
+            }
+        })
+    });
+    let best = cuts.min_by(|a, b| time(a).total_cmp(&time(b)));
+    best.expect("at least one vector and one part")
+}
+
+/// What [`cut`] cuts.
+struct Work {
+    channels: usize,
+    panels: usize,
+    rows: usize,
+    /// Multiply-adds of a register per output channel and vector of tiles.
+    products: f64,
+    /// What transforms of a vector of tiles of an input and an output channel take.
+    transforms: (f64, f64),
 }
 
 /// Transforms the weights of some panels.
@@ -262,7 +351,7 @@ struct Pack<'a> {
     panels: Range<usize>,
     /// `[O, I, taps]`
     weight: &'a [f32],
-    /// `[frequency, chain, panel, channel, row]`
+    /// `[frequency, chain, panel, product, row]`
     to: &'a mut [f32],
 }
 
@@ -272,45 +361,55 @@ impl Task for Pack<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let w = self.winograd;
-        let (along_z, along) = (filter(w.tile.depth), filter(w.tile.plane));
-        let slices = w.grid.geometry.kernel[0];
-        let (planes, count) = (along_z.len(), along.len());
-        let chain = CHAIN;
+        let taps = w.grid.geometry.taps();
+        let stride = w.grid.geometry.stride[2];
+        let (along_z, along) = (filters(w.tile.depth, 1), filters(w.tile.plane, stride));
         for (p, panel) in self.panels.clone().enumerate() {
             for row in 0..w.rows.min(w.out - (panel * w.rows).min(w.out)) {
                 let o = panel * w.rows + row;
                 for channel in 0..w.channels {
-                    let taps = slices * 9;
                     let from = &self.weight[(o * w.channels + channel) * taps..][..taps];
-                    let (from_chain, at) = (channel / chain * chain, channel % chain);
-                    let depth = chain.min(w.channels - from_chain);
-                    let place = (from_chain * self.panels.len() + p * depth + at) * w.rows + row;
-                    let frequency = self.panels.len() * w.channels * w.rows;
-                    for z in 0..planes {
-                        let mut flat = [0.0; 9];
-                        for (i, flat) in flat.iter_mut().enumerate() {
-                            for slice in 0..slices {
-                                *flat += along_z[z][slice] * f64::from(from[slice * 9 + i]);
+                    // Where the frequency begins, and its number.
+                    let (mut begin, mut frequency) = (0, 0);
+                    for z in &along_z {
+                        let flat = flatten(from, &z[0]);
+                        for i in 0..along.len() * along.len() {
+                            let pairs = (along[i / along.len()].iter())
+                                .flat_map(|y| along[i % along.len()].iter().map(move |x| (y, x)));
+                            let all = w.depths[frequency];
+                            let count = all / w.channels;
+                            for (filter, (y, x)) in pairs.enumerate() {
+                                let at = channel * count + filter;
+                                let chain = at / CHAIN * CHAIN;
+                                let depth = CHAIN.min(all - chain);
+                                let place = chain * self.panels.len() + p * depth + at - chain;
+                                self.to[begin + place * w.rows + row] = weigh(&flat, y, x);
                             }
-                        }
-                        for i in 0..count {
-                            let mut half = [0.0; 3];
-                            for x in 0..3 {
-                                for y in 0..3 {
-                                    half[x] += along[i][y] * flat[y * 3 + x];
-                                }
-                            }
-                            for j in 0..count {
-                                let sum: f64 = (0..3).map(|x| along[j][x] * half[x]).sum();
-                                let f = (z * count + i) * count + j;
-                                self.to[f * frequency + place] = sum as f32;
-                            }
+                            begin += self.panels.len() * all * w.rows;
+                            frequency += 1;
                         }
                     }
                 }
             }
         }
     }
+}
+
+/// The sum of the slices of a filter, weighed.
+fn flatten(taps: &[f32], weights: &[f64; 3]) -> [f64; 9] {
+    let mut flat = [0.0; 9];
+    for (slice, weight) in taps.chunks_exact(9).zip(weights) {
+        for (flat, tap) in flat.iter_mut().zip(slice) {
+            *flat += weight * f64::from(*tap);
+        }
+    }
+    flat
+}
+
+/// The sum of the taps of a filter, weighed by their row and column.
+fn weigh(taps: &[f64; 9], rows: &[f64; 3], columns: &[f64; 3]) -> f32 {
+    let row = |y: usize| (0..3).map(|x| taps[y * 3 + x] * columns[x]).sum::<f64>();
+    (0..3).map(|y| rows[y] * row(y)).sum::<f64>() as f32
 }
 
 /// One thread's piece: a block of tiles, some groups of output channels.
@@ -336,6 +435,7 @@ impl Task for Job<'_> {
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         match (self.winograd.tile.depth, self.winograd.tile.plane) {
+            _ if self.winograd.is_strided() => self.strided(s),
             (1, 4) => self.tiles::<S, 1, 4>(s),
             (1, _) => self.tiles::<S, 1, 2>(s),
             (2, 4) => self.tiles::<S, 2, 4>(s),
@@ -357,36 +457,57 @@ impl Job<'_> {
             vectors: self.vectors,
             x: self.x,
             to: self.tiles,
-            frequency: step(w.channels, self.pitch),
+            frequency: w.step_x(self.pitch),
             pitch: self.pitch,
         });
+        self.outputs::<S, Z, M, 3>(s);
+    }
+
+    #[inline(always)]
+    fn strided<S: Simd>(&mut self, s: S) {
+        let w = self.winograd;
+        s.vectorize(StridedInput {
+            grid: &w.grid,
+            batch: self.batch,
+            channels: w.channels,
+            first: self.first,
+            vectors: self.vectors,
+            x: self.x,
+            to: self.tiles,
+            frequency: w.step_x(self.pitch),
+            pitch: self.pitch,
+        });
+        self.outputs::<S, 1, { strided::OUTPUTS }, { taps(2) }>(s);
+    }
+
+    /// Multiplies the transformed tiles and transforms the sums back, group by group.
+    #[inline(always)]
+    fn outputs<S: Simd, const Z: usize, const M: usize, const TAPS: usize>(&mut self, s: S) {
+        let w = self.winograd;
         let mut places = [Place::default(); RUNS];
         for (i, place) in places[..self.vectors * M].iter_mut().enumerate() {
             *place = w.grid.place(self.first * M + i, self.batch);
         }
         let g = &w.grid.geometry;
-        let step_y = step(w.cut.panels * w.rows, self.pitch);
         for group in self.groups.clone() {
             let first = group * w.cut.panels;
             let panels = w.cut.panels.min(w.panels() - first);
             // The weights hold the group's panels, the scratch memory was asked for with these sizes.
             s.vectorize(Products {
-                frequencies: w.tile.products(),
-                depth: w.channels,
+                depths: &w.depths,
                 chain: CHAIN,
                 panels,
                 vectors: self.vectors,
                 pitch: self.pitch,
-                weights: w.weights.as_f32()[first * w.rows * w.channels * w.tile.products()..]
-                    .as_ptr(),
-                x: (self.tiles.as_ptr(), step(w.channels, self.pitch)),
-                y: (self.sums.as_mut_ptr(), step_y),
+                weights: w.weights.as_f32()[first * w.panel()..].as_ptr(),
+                x: (self.tiles.as_ptr(), w.step_x(self.pitch)),
+                y: (self.sums.as_mut_ptr(), w.step_y(self.pitch)),
             });
-            s.vectorize(Output::<Z, M> {
+            s.vectorize(Output::<Z, M, TAPS> {
                 places: &places,
                 vectors: self.vectors,
                 sums: self.sums,
-                frequency: step_y,
+                frequency: w.step_y(self.pitch),
                 pitch: self.pitch,
                 channels: first * w.rows..w.out.min((first + panels) * w.rows),
                 out: w.out,

@@ -7,8 +7,9 @@ use crate::conv::Epilogue;
 use crate::isa::{Simd, Task};
 use crate::shared::Shared;
 
-/// Transforms the sums of some output channels back and stores them with their bias and epilogue.
-pub(super) struct Output<'a, const Z: usize, const M: usize> {
+/// Transforms the sums of some output channels back and stores them with their bias and epilogue:
+/// of F(Z, 3) on the depth axis, F(M, TAPS) on the others.
+pub(super) struct Output<'a, const Z: usize, const M: usize, const TAPS: usize> {
     /// Where the runs of the block go, and how many vectors of tiles they make.
     pub(super) places: &'a [Place; RUNS],
     pub(super) vectors: usize,
@@ -100,7 +101,7 @@ impl Join {
     }
 }
 
-impl<const Z: usize, const M: usize> Output<'_, Z, M> {
+impl<const Z: usize, const M: usize, const TAPS: usize> Output<'_, Z, M, TAPS> {
     /// What frequency `i` of a channel's vector of tiles sums to, which begins at `at`; asks for the
     /// next channel's, because frequencies lie far apart.
     #[inline(always)]
@@ -114,14 +115,14 @@ impl<const Z: usize, const M: usize> Output<'_, Z, M> {
     /// Transforms the sums at `at` back along the depth axis: per slice the frequencies of the plane.
     #[inline(always)]
     fn slices<S: Simd>(&self, s: S, at: usize) -> [[S::V; MOST * MOST]; 4] {
-        let plane = products(M) * products(M);
+        let plane = products(M, TAPS) * products(M, TAPS);
         let mut slices = [[s.splat(0.0); MOST * MOST]; 4];
         for i in 0..plane {
             let mut m = [s.splat(0.0); MOST];
-            for k in 0..products(Z) {
+            for k in 0..products(Z, 3) {
                 m[k] = self.load(s, at, k * plane + i);
             }
-            let v = output::<S, Z>(s, m);
+            let v = output::<S, Z, 3>(s, m);
             for slice in 0..Z {
                 slices[slice][i] = v[slice];
             }
@@ -132,7 +133,7 @@ impl<const Z: usize, const M: usize> Output<'_, Z, M> {
     /// Transforms the frequencies of a plane back along the columns of tiles.
     #[inline(always)]
     fn columns<S: Simd>(&self, s: S, frequency: impl Fn(usize) -> S::V) -> [[S::V; MOST]; 4] {
-        let rows = products(M);
+        let rows = products(M, TAPS);
         let zero = s.splat(0.0);
         let mut half = [[zero; MOST]; 4];
         for column in 0..rows {
@@ -140,7 +141,7 @@ impl<const Z: usize, const M: usize> Output<'_, Z, M> {
             for row in 0..rows {
                 m[row] = frequency(row * rows + column);
             }
-            let v = output::<S, M>(s, m);
+            let v = output::<S, M, TAPS>(s, m);
             for row in 0..M {
                 half[row][column] = v[row];
             }
@@ -167,13 +168,13 @@ impl<const Z: usize, const M: usize> Output<'_, Z, M> {
     }
 }
 
-impl<const Z: usize, const M: usize> Task for Output<'_, Z, M> {
+impl<const Z: usize, const M: usize, const TAPS: usize> Task for Output<'_, Z, M, TAPS> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let rows = products(M);
-        let last = (products(Z) * rows * rows - 1) * self.frequency;
+        let rows = products(M, TAPS);
+        let last = (products(Z, 3) * rows * rows - 1) * self.frequency;
         assert!(
             self.sums.len() >= last + self.channels.len() * self.pitch
                 && self.vectors * S::LANES <= self.pitch,
@@ -198,7 +199,7 @@ impl<const Z: usize, const M: usize> Task for Output<'_, Z, M> {
                         _ => self.columns(s, |i| slices[slice][i]),
                     };
                     for row in 0..M {
-                        let columns = output::<S, M>(s, half[row]).map(|v| s.add(v, bias));
+                        let columns = output::<S, M, TAPS>(s, half[row]).map(|v| s.add(v, bias));
                         let runs = join.runs::<S, M>(s, columns);
                         for run in 0..M {
                             let place = &self.places[vector * M + run];

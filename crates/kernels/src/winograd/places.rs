@@ -26,9 +26,9 @@ pub(super) struct Grid {
 pub(super) struct Source {
     /// Where it begins, from the first channel of the first image on; it may lie before the row.
     pub(super) offset: isize,
-    /// The first lane that lies in the row and the one after the last, and the same of the run that
-    /// begins a tile further right.
-    pub(super) lanes: [(usize, usize); 2],
+    /// The first lane that lies in the row and the one after the last; the same of the run that begins
+    /// a tile further right or, with a stride of 2, of the run that follows; then of the one after.
+    pub(super) lanes: [(usize, usize); 3],
 }
 
 /// A run of a tile row in the output.
@@ -104,22 +104,27 @@ impl Grid {
         let g = &self.geometry;
         let (image, start) = self.start(run);
         let place = |axis: usize, at: usize| {
-            let at = (start[axis] + at) as isize - g.before[axis];
+            let at = (start[axis] * g.stride[axis] + at) as isize - g.before[axis];
             (0..g.input[axis] as isize).contains(&at).then_some(at)
         };
         let (Some(z), Some(y)) = (place(0, slice), place(1, row)) else {
             return Source::default();
         };
         let [_, height, width] = g.input.map(|n| n as isize);
-        let x = start[2] as isize - g.before[2];
+        let x = (start[2] * g.stride[2]) as isize - g.before[2];
         let plane = (image * channels * g.input_area()) as isize;
-        // Lane i of the second run is pixel x + tile + i; a tile's last input is at tile + 1.
-        let shift = self.tile[2] as isize;
-        let lane = |n: isize| n.clamp(0, self.lanes as isize) as usize;
+        let lanes = self.lanes as isize;
+        // Without a stride lane i of the second run is pixel x + tile + i; a tile's last input is at
+        // tile + 1.
+        let shift = match g.stride[2] {
+            1 => self.tile[2] as isize,
+            _ => lanes,
+        };
+        let lane = |n: isize| n.clamp(0, lanes) as usize;
         let inside = |first: isize| (lane(-first), lane(width - first));
         Source {
             offset: plane + (z * height + y) * width + x,
-            lanes: [inside(x), inside(x + shift)],
+            lanes: [inside(x), inside(x + shift), inside(x + 2 * shift)],
         }
     }
 }

@@ -60,11 +60,9 @@ impl<const R: usize, const N: usize> Task for Product<R, N> {
 }
 
 /// All products of a group of panels of output channels.
-pub(super) struct Products {
-    /// Frequencies.
-    pub(super) frequencies: usize,
-    /// Input channels, and of those how many at most are summed before the sum is stored.
-    pub(super) depth: usize,
+pub(super) struct Products<'a> {
+    /// Products that are summed at each frequency, and how many at most before the sum is stored.
+    pub(super) depths: &'a [usize],
     pub(super) chain: usize,
     /// Panels of output channels.
     pub(super) panels: usize,
@@ -80,7 +78,7 @@ pub(super) struct Products {
     pub(super) y: (*mut f32, usize),
 }
 
-impl Task for Products {
+impl Task for Products<'_> {
     type Output = ();
 
     /// The pointers must be valid for what the fields describe; tiles have as many rows as the
@@ -95,7 +93,7 @@ impl Task for Products {
     }
 }
 
-impl Products {
+impl Products<'_> {
     #[inline(always)]
     fn rows<S: Simd, const R: usize>(&self, s: S) {
         match self.vectors {
@@ -108,9 +106,9 @@ impl Products {
     #[inline(always)]
     fn sized<S: Simd, const R: usize, const N: usize>(&self, s: S) {
         let mut weights = self.weights;
-        for frequency in 0..self.frequencies {
-            for from in (0..self.depth).step_by(self.chain) {
-                let depth = self.chain.min(self.depth - from);
+        for (frequency, &all) in self.depths.iter().enumerate() {
+            for from in (0..all).step_by(self.chain) {
+                let depth = self.chain.min(all - from);
                 for panel in 0..self.panels {
                     // SAFETY: within what the fields describe.
                     unsafe {

@@ -17,19 +17,22 @@ fn noise(seed: u64, n: usize) -> Vec<f32> {
     (0..n).map(|_| next()).collect()
 }
 
-/// The geometry of a convolution with `pad` on all sides.
-fn geometry(kernel: &[usize], input: &[usize], pad: usize) -> Geometry {
+/// The geometry of a convolution with `pad` on all sides and a stride in the plane.
+fn geometry(kernel: &[usize], input: &[usize], pad: usize, stride: usize) -> Geometry {
     let axes = input.len();
     let pads: Vec<(usize, usize)> = kernel
         .iter()
         .map(|k| (pad * (k / 2), pad * (k / 2)))
         .collect();
+    let strides: Vec<usize> = (0..axes)
+        .map(|i| if i + 2 < axes { 1 } else { stride })
+        .collect();
     let output: Vec<usize> = (0..axes)
-        .map(|i| input[i] + pads[i].0 + pads[i].1 + 1 - kernel[i])
+        .map(|i| (input[i] + pads[i].0 + pads[i].1 - kernel[i]) / strides[i] + 1)
         .collect();
     let spec = Conv {
         kernel: kernel.to_vec(),
-        stride: vec![1; axes],
+        stride: strides,
         dilation: vec![1; axes],
         pads,
         groups: 1,
@@ -58,7 +61,7 @@ fn reference(g: &Geometry, batch: usize, out: usize, x: &[f32], w: &[f32], b: &[
                 tap % g.kernel[2],
             ];
             let from: [isize; 3] =
-                std::array::from_fn(|i| (at[i] + tap_at[i]) as isize - g.before[i]);
+                std::array::from_fn(|i| (at[i] * g.stride[i] + tap_at[i]) as isize - g.before[i]);
             if (0..3).all(|i| (0..g.input[i] as isize).contains(&from[i])) {
                 let [z, r, c] = from.map(|v| v as usize);
                 let from = (z * g.input[1] + r) * g.input[2] + c;
@@ -77,6 +80,7 @@ struct Case {
     kernel: &'static [usize],
     input: &'static [usize],
     pad: usize,
+    stride: usize,
     batch: usize,
     channels: usize,
     out: usize,
@@ -87,9 +91,17 @@ const fn plane(input: &'static [usize], batch: usize, channels: usize, out: usiz
         kernel: &[3, 3],
         input,
         pad: 1,
+        stride: 1,
         batch,
         channels,
         out,
+    }
+}
+
+const fn strided(input: &'static [usize], batch: usize, channels: usize, out: usize) -> Case {
+    Case {
+        stride: 2,
+        ..plane(input, batch, channels, out)
     }
 }
 
@@ -98,6 +110,7 @@ const fn volume(input: &'static [usize], batch: usize, channels: usize, out: usi
         kernel: &[3, 3, 3],
         input,
         pad: 1,
+        stride: 1,
         batch,
         channels,
         out,
@@ -125,6 +138,22 @@ const CASES: &[Case] = &[
         kernel: &[1, 3, 3],
         ..plane(&[3, 5, 9], 2, 3, 7)
     },
+    strided(&[1, 1], 1, 1, 1),
+    strided(&[8, 8], 1, 1, 8),
+    strided(&[11, 5], 2, 3, 5),
+    strided(&[15, 128], 1, 5, 9),
+    strided(&[17, 131], 1, 2, 17),
+    strided(&[32, 32], 3, 4, 8),
+    strided(&[13, 66], 2, 37, 3),
+    strided(&[12, 30], 1, 130, 41),
+    Case {
+        pad: 0,
+        ..strided(&[9, 39], 2, 3, 7)
+    },
+    Case {
+        kernel: &[1, 3, 3],
+        ..strided(&[3, 6, 19], 2, 3, 7)
+    },
     volume(&[1, 1, 1], 1, 1, 1),
     volume(&[3, 5, 7], 2, 3, 5),
     volume(&[5, 4, 33], 1, 70, 9),
@@ -138,7 +167,7 @@ const CASES: &[Case] = &[
 const TILES: &[(usize, usize)] = &[(1, 2), (1, 4), (2, 2), (2, 4), (4, 4)];
 
 fn check(case: &Case, seed: u64, context: &Context) -> Result<(), String> {
-    let g = geometry(case.kernel, case.input, case.pad);
+    let g = geometry(case.kernel, case.input, case.pad, case.stride);
     let area = g.input_area();
     let x = noise(seed, case.batch * case.channels * area);
     let w = noise(seed + 1, case.out * case.channels * g.taps());
@@ -211,8 +240,13 @@ fn every_tile_equals_the_definition() {
 
 #[test]
 fn the_number_of_threads_does_not_change_a_bit() {
-    for case in [plane(&[33, 45], 1, 100, 70), volume(&[5, 9, 20], 2, 70, 40)] {
-        let g = geometry(case.kernel, case.input, case.pad);
+    let cases = [
+        plane(&[33, 45], 1, 100, 70),
+        strided(&[65, 90], 1, 60, 70),
+        volume(&[5, 9, 20], 2, 70, 40),
+    ];
+    for case in cases {
+        let g = geometry(case.kernel, case.input, case.pad, case.stride);
         let x = noise(1, case.batch * case.channels * g.input_area());
         let w = noise(2, case.out * case.channels * g.taps());
         for &(depth, plane) in TILES {
@@ -252,7 +286,7 @@ fn errors(y: &[f32], want: &[f64]) -> (f64, f64) {
 #[test]
 fn errors_stay_near_those_of_the_direct_convolution() {
     let context = Context::new(Isa::best(), 1);
-    // Root mean square errors allowed, in millionths.
+    // Root mean square errors allowed, in millionths, by tile and stride.
     let limits = [
         ((1, 2), 0.6),
         ((1, 4), 1.0),
@@ -263,8 +297,12 @@ fn errors_stay_near_those_of_the_direct_convolution() {
     for channels in [32, 64, 128, 256] {
         let planes: &[usize] = &[32, 32];
         let volumes: &[usize] = &[4, 16, 16];
-        for (size, kernel) in [(planes, &[3, 3][..]), (volumes, &[3, 3, 3][..])] {
-            let g = geometry(kernel, size, 1);
+        for (size, kernel, stride) in [
+            (planes, &[3, 3][..], 1),
+            (planes, &[3, 3][..], 2),
+            (volumes, &[3, 3, 3][..], 1),
+        ] {
+            let g = geometry(kernel, size, 1, stride);
             let out = 8;
             let x: Vec<f32> = noise(1, channels * g.input_area())
                 .iter()

@@ -210,13 +210,16 @@ fn replicas_run_at_the_same_time_and_give_the_same_results() {
 fn the_accuracy_asked_for_decides_the_tiles() {
     let plane: &[usize] = &[1, 64, 64, 64];
     let volume: &[usize] = &[1, 64, 16, 32, 32];
-    for (shape, accuracy, kernel) in [
-        (plane, Accuracy::Strict, "winograd 2x2"),
-        (plane, Accuracy::Default, "winograd 4x4"),
-        (plane, Accuracy::Fast, "winograd 4x4"),
-        (volume, Accuracy::Strict, "winograd 2x2x2"),
-        (volume, Accuracy::Default, "winograd 2x4x4"),
-        (volume, Accuracy::Fast, "winograd 4x4x4"),
+    for (shape, stride, accuracy, kernel) in [
+        (plane, 1, Accuracy::Strict, "winograd 2x2"),
+        (plane, 1, Accuracy::Default, "winograd 4x4"),
+        (plane, 1, Accuracy::Fast, "winograd 4x4"),
+        (plane, 2, Accuracy::Strict, "winograd 4x4 strided"),
+        (plane, 2, Accuracy::Default, "winograd 4x4 strided"),
+        (volume, 1, Accuracy::Strict, "winograd 2x2x2"),
+        (volume, 1, Accuracy::Default, "winograd 2x4x4"),
+        (volume, 1, Accuracy::Fast, "winograd 4x4x4"),
+        (volume, 2, Accuracy::Fast, "direct"),
     ] {
         let mut m = Maker::new();
         let x = m.input(shape);
@@ -227,7 +230,7 @@ fn the_accuracy_asked_for_decides_the_tiles() {
         let conv = m.add(
             Op::Conv(slicewise_graph::Conv {
                 kernel: vec![3; axes],
-                stride: vec![1; axes],
+                stride: vec![stride; axes],
                 dilation: vec![1; axes],
                 pads: vec![(1, 1); axes],
                 groups: 1,
@@ -241,7 +244,7 @@ fn the_accuracy_asked_for_decides_the_tiles() {
         };
         let network = compile(&m.graph, &options).unwrap();
         let kernels: Vec<_> = network.steps().iter().map(|s| s.kernel).collect();
-        assert_eq!(kernels, [kernel], "{shape:?} {accuracy:?}");
+        assert_eq!(kernels, [kernel], "{shape:?} by {stride} {accuracy:?}");
     }
 }
 

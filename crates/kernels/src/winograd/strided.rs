@@ -1,0 +1,205 @@
+//! From pixels to transformed tiles where windows move by two: even and odd rows and columns are
+//! tiles of their own.
+
+use super::input::{Lanes, SOURCES, Split, store};
+use super::places::Grid;
+use super::transform::{products, strided_input, taps};
+use crate::isa::{Simd, Task};
+
+/// Outputs of a tile on each axis of the plane, and its products.
+pub(super) const OUTPUTS: usize = 4;
+const PRODUCTS: usize = products(OUTPUTS, taps(2));
+/// Rows and columns that a tile reads.
+const READ: usize = 2 * OUTPUTS + 1;
+
+/// Transforms the inputs of the vectors of tiles `first..first + vectors` of all channels to
+/// `[frequency, channel · filter, tiles]`: at most frequencies four filters, of even or odd rows by
+/// even or odd columns, two or one at the frequencies at infinity.
+pub(super) struct StridedInput<'a> {
+    pub(super) grid: &'a Grid,
+    pub(super) batch: usize,
+    pub(super) channels: usize,
+    pub(super) first: usize,
+    pub(super) vectors: usize,
+    /// `[batch, channels, 1, height, width]`
+    pub(super) x: &'a [f32],
+    pub(super) to: &'a mut [f32],
+    /// Elements from one frequency to the next and from one row of tiles to the next.
+    pub(super) frequency: usize,
+    pub(super) pitch: usize,
+}
+
+/// The pixels under a run: two registers and one pixel more.
+#[derive(Clone, Copy)]
+struct Run<S: Simd> {
+    offset: isize,
+    lanes: [S::Mask; 3],
+}
+
+/// How pixels are split by their column in the tile.
+struct Columns {
+    /// From the two registers under a run: even pixels, odd pixels.
+    phases: [Lanes; 2],
+    /// Even pixels by their tiles' columns.
+    split: Split,
+    /// From a run's even pixels and the pixel that follows: the first ones of the next tiles.
+    next: Lanes,
+    /// From two such registers: those of both runs.
+    join: Lanes,
+}
+
+impl Columns {
+    #[inline(always)]
+    fn new<S: Simd>() -> Self {
+        let quarter = S::LANES / OUTPUTS;
+        let lanes = |lane: &dyn Fn(usize) -> usize| {
+            let mut all = [0; 16];
+            for (i, to) in all[..S::LANES].iter_mut().enumerate() {
+                *to = lane(i) as i32;
+            }
+            all
+        };
+        Columns {
+            phases: [lanes(&|i| 2 * i), lanes(&|i| 2 * i + 1)],
+            split: Split::new::<S, OUTPUTS>(),
+            next: lanes(&|i| (OUTPUTS * (i + 1)).min(S::LANES)),
+            join: lanes(&|i| match i % (2 * quarter) {
+                i if i < quarter => i,
+                i => S::LANES + i - quarter,
+            }),
+        }
+    }
+
+    /// The nine columns of the pixels of a vector of tiles, whose runs begin at `plane` and the
+    /// offsets of `sources`: first the five even ones, then the odd ones.
+    ///
+    /// # Safety
+    /// The lanes that the sources name must be readable.
+    #[inline(always)]
+    unsafe fn read<S: Simd>(
+        &self,
+        s: S,
+        plane: *const f32,
+        sources: &[Run<S>],
+    ) -> ([S::V; 5], [S::V; 5]) {
+        // SAFETY: all indices are below 2 · LANES.
+        let pick = |a, b, lanes: &Lanes| unsafe { s.lookup(a, b, lanes.as_ptr()) };
+        let zero = s.splat(0.0);
+        let (mut even, mut odd, mut next) = ([zero; 4], [zero; 4], [zero; 4]);
+        for (i, source) in sources.iter().enumerate().take(OUTPUTS) {
+            let at = plane.wrapping_offset(source.offset);
+            // SAFETY: as this function's.
+            let (a, b, c) = unsafe {
+                (
+                    s.load_masked(at, source.lanes[0]),
+                    s.load_masked(at.wrapping_add(S::LANES), source.lanes[1]),
+                    s.load_masked(at.wrapping_add(2 * S::LANES), source.lanes[2]),
+                )
+            };
+            even[i] = pick(a, b, &self.phases[0]);
+            odd[i] = pick(a, b, &self.phases[1]);
+            next[i] = pick(even[i], c, &self.next);
+        }
+        let pairs = [
+            pick(next[0], next[1], &self.join),
+            pick(next[2], next[3], &self.join),
+        ];
+        let next = self.split.first_halves(s, pairs);
+        let (even, odd) = (self.split.four(s, even), self.split.four(s, odd));
+        (
+            [even[0], even[1], even[2], even[3], next],
+            [odd[0], odd[1], odd[2], odd[3], zero],
+        )
+    }
+}
+
+impl StridedInput<'_> {
+    /// Where each row of each vector of tiles comes from.
+    #[inline(always)]
+    fn sources<S: Simd>(&self, s: S) -> [Run<S>; SOURCES] {
+        let none = Run {
+            offset: 0,
+            lanes: [s.mask(0, 0); 3],
+        };
+        let mut sources = [none; SOURCES];
+        let used = self.vectors * READ * OUTPUTS;
+        for (i, to) in sources[..used].iter_mut().enumerate() {
+            let (at, run) = (i / OUTPUTS, i % OUTPUTS);
+            let (vector, row) = (at / READ, at % READ);
+            let run = (self.first + vector) * OUTPUTS + run;
+            let source = self.grid.source(run, self.batch, self.channels, 0, row);
+            to.offset = source.offset;
+            let [near, far, next] = source.lanes;
+            to.lanes = [near, far, (next.0, next.1.min(1))].map(|(from, end)| s.mask(from, end));
+        }
+        sources
+    }
+}
+
+impl Task for StridedInput<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let last = (PRODUCTS * PRODUCTS - 1) * self.frequency;
+        assert!(
+            self.to.len() >= last + 4 * self.channels * self.pitch
+                && self.vectors * S::LANES <= self.pitch,
+            "room for the transformed tiles"
+        );
+        let sources = self.sources(s);
+        let columns = Columns::new::<S>();
+        let area = self.grid.geometry.input_area();
+        let zero = s.splat(0.0);
+        for channel in 0..self.channels {
+            let plane = self.x.as_ptr().wrapping_add(channel * area);
+            for vector in 0..self.vectors {
+                // Per row parity and column parity: rows of the tile by frequencies of its columns.
+                let mut half = [[[[zero; 5]; 5]; 2]; 2];
+                for row in 0..READ {
+                    let from = (vector * READ + row) * OUTPUTS;
+                    let sources = &sources[from..from + OUTPUTS];
+                    for source in sources {
+                        let next = plane.wrapping_offset(source.offset + area as isize + 1);
+                        s.prefetch(next);
+                        s.prefetch(next.wrapping_add(S::LANES));
+                    }
+                    // SAFETY: the grid names lanes that lie in the input.
+                    let (even, odd) = unsafe { columns.read(s, plane, sources) };
+                    half[row % 2][0][row / 2] = strided_input(s, even);
+                    half[row % 2][1][row / 2] = strided_input(s, odd);
+                }
+                for column in 0..PRODUCTS {
+                    let across = filters(column);
+                    for filter in 0..2 * across {
+                        let (y, x) = (filter / across, filter % across);
+                        let mut d = [zero; 5];
+                        for (row, d) in d.iter_mut().enumerate() {
+                            *d = half[y][x][row][column];
+                        }
+                        let v = strided_input(s, d);
+                        for row in 0..PRODUCTS {
+                            if y >= filters(row) {
+                                continue;
+                            }
+                            let frequency = row * PRODUCTS + column;
+                            let line = channel * filters(row) * across + filter;
+                            let at =
+                                frequency * self.frequency + line * self.pitch + vector * S::LANES;
+                            // SAFETY: below the length asserted.
+                            unsafe {
+                                let to = self.to.as_mut_ptr().add(at);
+                                store(s, to, filters(row) * across * self.pitch, v[row]);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The filters of one axis that have a product at frequency `i`: the odd one has none at infinity.
+pub(super) const fn filters(i: usize) -> usize {
+    if i + 1 == PRODUCTS { 1 } else { 2 }
+}
