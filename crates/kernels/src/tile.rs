@@ -85,6 +85,11 @@ impl<const N: usize> Added<N> {
 /// Every element of half a register twice.
 static TWICE: [i32; 16] = [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7];
 
+/// Elements from one row to the next from which on results are expected not to be in the second
+/// cache: 32 KB. Asking for their lines takes 7 % off 32 to 128 channels at 128 × 128, and adds 2 % at
+/// 64 × 64.
+const FAR: usize = 8 * 1024;
+
 /// No cut.
 pub(crate) const EVERYTHING: (f32, f32) = (f32::NEG_INFINITY, f32::INFINITY);
 
@@ -109,6 +114,9 @@ impl<const M: usize, const N: usize, const PACKED: bool, const COPY: bool> Task
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let mut sum = [[s.splat(0.0); N]; M];
+        if PACKED && self.pitch >= FAR && matches!(self.start, Start::Rows(_)) {
+            self.ask(s);
+        }
         // SAFETY: reads of the starting values, within what the caller vouches for.
         unsafe {
             match self.start {
@@ -188,6 +196,17 @@ impl<const M: usize, const N: usize, const PACKED: bool, const COPY: bool> Task
 impl<const M: usize, const N: usize, const PACKED: bool, const COPY: bool>
     Tile<M, N, PACKED, COPY>
 {
+    /// Asks for the lines that will be written: they lie in the third cache or beyond, and each store
+    /// would wait for its own.
+    #[inline(always)]
+    fn ask<S: Simd>(&self, s: S) {
+        for m in 0..M {
+            for j in 0..N {
+                s.prefetch_to_write(self.y[j].wrapping_add(m * self.pitch));
+            }
+        }
+    }
+
     #[inline(always)]
     fn is_whole<S: Simd>(&self) -> bool {
         self.rows == M && self.n.iter().all(|n| *n == S::LANES)

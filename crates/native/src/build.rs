@@ -433,7 +433,7 @@ impl<'a> Builder<'a> {
         let (x, y) = (self.dims(nodes[0].inputs[0])?, self.dims(chain.layers[2])?);
         let (middle, windows) = (self.dims(id)?, self.dims(chain.layers[1])?);
         let geometry = Geometry::conv(spec, &middle[2..], &windows[2..]);
-        if !Separable::fits(&geometry) || !Separable::pays(&geometry, x[1], middle[1]) {
+        if !Separable::fits(&geometry) || !Separable::pays(&geometry, x[1], middle[1], y[1]) {
             return Ok(None);
         }
         let mut weights = Vec::new();

@@ -81,8 +81,8 @@ pub fn cost(isa: Isa, layer: &Layer, algorithm: Algorithm) -> f64 {
             let runs = depth.div_ceil(tile.depth) * height.div_ceil(tile.plane);
             let runs = runs * width.div_ceil(lanes) * layer.batch;
             let vectors = runs.div_ceil(tile.plane);
-            let products = tile.products(g.stride[2]) as f64 * channels * out / PRODUCTS;
-            let (input, output) = tile.transforms(g.stride[2]);
+            let products = tile.products(g) as f64 * channels * out / PRODUCTS;
+            let (input, output) = tile.transforms(g);
             vectors as f64 * (products + input * channels + output * out)
         }
     }

@@ -30,7 +30,7 @@ use output::Output;
 use places::{Grid, Place, RUNS};
 use product::Products;
 use strided::StridedInput;
-use transform::{filters, products, taps};
+use transform::{filters, taps};
 
 /// Outputs of a tile on the depth axis and on each of the other two.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -46,12 +46,13 @@ impl WinogradTile {
     pub fn fits(self, g: &Geometry) -> bool {
         let depth = match g.kernel[0] {
             1 => self.depth == 1,
+            3 if g.stride[2] == 2 => self.depth == 1,
             3 => matches!(self.depth, 2 | 4),
             _ => false,
         };
         let plane = match g.stride {
             [1, 1, 1] => matches!(self.plane, 2 | 4),
-            [1, 2, 2] => (self.depth, self.plane) == (1, strided::OUTPUTS),
+            [1 | 2, 2, 2] => self.plane == strided::OUTPUTS,
             _ => false,
         };
         depth
@@ -62,25 +63,39 @@ impl WinogradTile {
             && g.spread == [1; 3]
     }
 
-    /// Products per tile and input channel of a convolution with this stride in the plane.
-    pub fn products(self, stride: usize) -> usize {
-        self.depths(stride).iter().sum()
+    /// Products per tile, input and output channel of a convolution of this geometry.
+    pub fn products(self, g: &Geometry) -> usize {
+        self.depths(g).iter().sum()
     }
 
     /// How many of them are summed at each frequency.
-    fn depths(self, stride: usize) -> Vec<usize> {
-        let rows = products(self.plane, taps(stride));
-        let filters = |i: usize| if stride == 2 { strided::filters(i) } else { 1 };
-        (0..products(self.depth, 3) * rows * rows)
-            .map(|f| filters(f / rows % rows) * filters(f % rows))
+    fn depths(self, g: &Geometry) -> Vec<usize> {
+        let [along_z, along] = self.filters(g);
+        let count = along.len();
+        (0..along_z.len() * count * count)
+            .map(|f| {
+                let (z, y, x) = (f / count / count, f / count % count, f % count);
+                along_z[z].len() * along[y].len() * along[x].len()
+            })
             .collect()
+    }
+
+    /// What taps contribute to each product on the depth axis and on the others, see [`filters`].
+    fn filters(self, g: &Geometry) -> [Vec<Vec<[f64; 3]>>; 2] {
+        let unit = |i: usize| std::array::from_fn(|j| f64::from(u8::from(i == j)));
+        let along_z = match self.depth {
+            // Slices are summed as channels are.
+            1 => vec![(0..g.kernel[0]).map(unit).collect()],
+            depth => filters(depth, 1),
+        };
+        [along_z, filters(self.plane, g.stride[2])]
     }
 
     /// What transforms take, in multiply-adds of a register: of one input channel of one register of
     /// tiles, of one output channel. Measured with AVX-512, with a stride on Zen 4, else on Zen 5.
-    pub fn transforms(self, stride: usize) -> (f64, f64) {
+    pub fn transforms(self, g: &Geometry) -> (f64, f64) {
         match (self.depth, self.plane) {
-            _ if stride == 2 => (1100.0, 480.0),
+            _ if g.stride[2] == 2 => (1100.0 * g.kernel[0] as f64, 480.0),
             (1, 2) => (200.0, 200.0),
             (1, _) => (870.0, 870.0),
             (2, 2) => (900.0, 600.0),
@@ -159,14 +174,14 @@ impl Winograd {
         let grid = Grid::new(geometry, tile.sizes(), context.isa().lanes());
         let (rows, _) = context.isa().tile();
         let panels = out.div_ceil(rows);
-        let products = tile.products(geometry.stride[2]);
-        let depths = tile.depths(geometry.stride[2]);
+        let products = tile.products(&geometry);
+        let depths = tile.depths(&geometry);
         let work = Work {
             channels,
             panels,
             rows,
             products: (products * channels) as f64,
-            transforms: tile.transforms(geometry.stride[2]),
+            transforms: tile.transforms(&geometry),
         };
         let cut = cut(context, &grid, batch, &work);
         let mut winograd = Winograd {
@@ -362,54 +377,66 @@ impl Task for Pack<'_> {
     fn run<S: Simd>(self, _: S) {
         let w = self.winograd;
         let taps = w.grid.geometry.taps();
-        let stride = w.grid.geometry.stride[2];
-        let (along_z, along) = (filters(w.tile.depth, 1), filters(w.tile.plane, stride));
+        let [along_z, along] = w.tile.filters(&w.grid.geometry);
+        // Where the weights of each frequency begin.
+        let panels = self.panels.len();
+        let begins: Vec<usize> = (w.depths.iter())
+            .scan(0, |end, depth| {
+                Some(std::mem::replace(end, *end + panels * depth * w.rows))
+            })
+            .collect();
         for (p, panel) in self.panels.clone().enumerate() {
             for row in 0..w.rows.min(w.out - (panel * w.rows).min(w.out)) {
-                let o = panel * w.rows + row;
                 for channel in 0..w.channels {
-                    let from = &self.weight[(o * w.channels + channel) * taps..][..taps];
-                    // Where the frequency begins, and its number.
-                    let (mut begin, mut frequency) = (0, 0);
-                    for z in &along_z {
-                        let flat = flatten(from, &z[0]);
-                        for i in 0..along.len() * along.len() {
-                            let pairs = (along[i / along.len()].iter())
-                                .flat_map(|y| along[i % along.len()].iter().map(move |x| (y, x)));
-                            let all = w.depths[frequency];
-                            let count = all / w.channels;
-                            for (filter, (y, x)) in pairs.enumerate() {
-                                let at = channel * count + filter;
-                                let chain = at / CHAIN * CHAIN;
-                                let depth = CHAIN.min(all - chain);
-                                let place = chain * self.panels.len() + p * depth + at - chain;
-                                self.to[begin + place * w.rows + row] = weigh(&flat, y, x);
-                            }
-                            begin += self.panels.len() * all * w.rows;
-                            frequency += 1;
-                        }
-                    }
+                    let from = (panel * w.rows + row) * w.channels + channel;
+                    let from = &self.weight[from * taps..][..taps];
+                    transform_filter(from, &along_z, &along, |frequency, i, weight| {
+                        let all = w.depths[frequency];
+                        let at = channel * (all / w.channels) + i;
+                        let (chain, at) = (at / CHAIN * CHAIN, at % CHAIN);
+                        let depth = CHAIN.min(all - chain);
+                        let place = chain * panels + p * depth + at;
+                        self.to[begins[frequency] + place * w.rows + row] = weight;
+                    });
                 }
             }
         }
     }
 }
 
-/// The sum of the slices of a filter, weighed.
-fn flatten(taps: &[f32], weights: &[f64; 3]) -> [f64; 9] {
-    let mut flat = [0.0; 9];
-    for (slice, weight) in taps.chunks_exact(9).zip(weights) {
-        for (flat, tap) in flat.iter_mut().zip(slice) {
-            *flat += weight * f64::from(*tap);
+/// Gives what the taps `[depth, 3, 3]` of a filter contribute to each product: the frequency, the
+/// number of the product among those of an input channel there, the weight.
+#[inline(always)]
+fn transform_filter(
+    taps: &[f32],
+    along_z: &[Vec<[f64; 3]>],
+    along: &[Vec<[f64; 3]>],
+    mut put: impl FnMut(usize, usize, f32),
+) {
+    let count = along.len();
+    for (fz, z) in along_z.iter().enumerate() {
+        for (iz, z) in z.iter().enumerate() {
+            let mut flat = [0.0; 9];
+            for (slice, weight) in taps.chunks_exact(9).zip(z) {
+                for (flat, tap) in flat.iter_mut().zip(slice) {
+                    *flat += weight * f64::from(*tap);
+                }
+            }
+            for (fy, y) in along.iter().enumerate() {
+                for (iy, weights) in y.iter().enumerate() {
+                    let half: [f64; 3] =
+                        std::array::from_fn(|x| (0..3).map(|y| weights[y] * flat[y * 3 + x]).sum());
+                    for (fx, x) in along.iter().enumerate() {
+                        for (ix, weights) in x.iter().enumerate() {
+                            let sum: f64 = (0..3).map(|x| weights[x] * half[x]).sum();
+                            let i = (iz * y.len() + iy) * x.len() + ix;
+                            put((fz * count + fy) * count + fx, i, sum as f32);
+                        }
+                    }
+                }
+            }
         }
     }
-    flat
-}
-
-/// The sum of the taps of a filter, weighed by their row and column.
-fn weigh(taps: &[f64; 9], rows: &[f64; 3], columns: &[f64; 3]) -> f32 {
-    let row = |y: usize| (0..3).map(|x| taps[y * 3 + x] * columns[x]).sum::<f64>();
-    (0..3).map(|y| rows[y] * row(y)).sum::<f64>() as f32
 }
 
 /// One thread's piece: a block of tiles, some groups of output channels.

@@ -60,6 +60,33 @@ impl<'a> Finish<'a> {
     }
 }
 
+/// The same in registers, with how columns become runs.
+struct Vectors<'a, S: Simd> {
+    cut: [S::V; 2],
+    then: [S::V; 2],
+    bias: S::V,
+    residual: Option<&'a [f32]>,
+    join: Join,
+}
+
+impl<S: Simd> Vectors<'_, S> {
+    #[inline(always)]
+    fn cut(&self, s: S, v: S::V) -> S::V {
+        s.min(self.cut[1], s.max(self.cut[0], v))
+    }
+
+    /// Adds the residual's `n` elements at `from` and cuts.
+    ///
+    /// # Safety
+    /// There must be so many.
+    #[inline(always)]
+    unsafe fn then(&self, s: S, v: S::V, from: *const f32, n: usize) -> S::V {
+        // SAFETY: as this function's.
+        let other = unsafe { s.load_first(from, n) };
+        s.min(self.then[1], s.max(self.then[0], s.add(v, other)))
+    }
+}
+
 /// Columns of tiles joined to runs of pixels.
 struct Join {
     /// From two columns: the pixels of the first half of the tiles, of the second half.
@@ -149,6 +176,59 @@ impl<const Z: usize, const M: usize, const TAPS: usize> Output<'_, Z, M, TAPS> {
         half
     }
 
+    /// Transforms the sums of a vector of tiles at `from` back and stores them, finished as far as
+    /// registers can. `at` is where its runs begin in the output; with `WHOLE` the output has every
+    /// pixel of them.
+    #[inline(always)]
+    fn vector<S: Simd, const WHOLE: bool>(
+        &self,
+        s: S,
+        finish: &Vectors<'_, S>,
+        from: usize,
+        places: &[Place],
+        at: [usize; 4],
+    ) {
+        let [height, width, area] = self.size;
+        let starts = at.map(|at| self.y.pointer(at));
+        let slices = match Z {
+            1 => [[s.splat(0.0); MOST * MOST]; 4],
+            _ => self.slices(s, from),
+        };
+        for slice in 0..Z {
+            let half = match Z {
+                1 => self.columns(s, |i| self.load(s, from, i)),
+                _ => self.columns(s, |i| slices[slice][i]),
+            };
+            for row in 0..M {
+                let columns = output::<S, M, TAPS>(s, half[row]).map(|v| s.add(v, finish.bias));
+                let runs = finish.join.runs::<S, M>(s, columns);
+                let line = (slice * height + row) * width;
+                for run in 0..M {
+                    let [depth, rows, n] = places[run].size;
+                    if !WHOLE && (slice >= depth || row >= rows) {
+                        continue;
+                    }
+                    let n = if WHOLE { S::LANES } else { n };
+                    s.prefetch_to_write(starts[run].wrapping_add(area + line));
+                    let v = finish.cut(s, runs[run]);
+                    // SAFETY: the output and the residual have n elements there, as the place says,
+                    // and this job alone writes these channels of its runs.
+                    unsafe {
+                        let to = starts[run].add(line);
+                        let v = match finish.residual {
+                            Some(r) => finish.then(s, v, r.as_ptr().add(at[run] + line), n),
+                            None => v,
+                        };
+                        match WHOLE {
+                            true => s.store(to, v),
+                            false => s.store_first(to, n, v),
+                        }
+                    }
+                }
+            }
+        }
+    }
+
     /// Applies what the registers did not.
     #[inline(always)]
     fn finish<S: Simd>(&self, s: S, channel: usize) {
@@ -180,49 +260,27 @@ impl<const Z: usize, const M: usize, const TAPS: usize> Task for Output<'_, Z, M
                 && self.vectors * S::LANES <= self.pitch,
             "a sum per frequency, channel and tile"
         );
-        let [height, width, area] = self.size;
         let finish = Finish::new(self.epilogue);
-        let (low, high) = (s.splat(finish.cut.0), s.splat(finish.cut.1));
-        let then = (s.splat(finish.then.0), s.splat(finish.then.1));
-        let join = Join::new::<S>();
+        let mut vectors = Vectors {
+            cut: [s.splat(finish.cut.0), s.splat(finish.cut.1)],
+            then: [s.splat(finish.then.0), s.splat(finish.then.1)],
+            bias: s.splat(0.0),
+            residual: finish.residual,
+            join: Join::new::<S>(),
+        };
+        let area = self.size[2];
         for (i, channel) in self.channels.clone().enumerate() {
-            let bias = s.splat(self.bias[channel]);
+            vectors.bias = s.splat(self.bias[channel]);
             for vector in 0..self.vectors {
                 let from = i * self.pitch + vector * S::LANES;
-                let slices = match Z {
-                    1 => [[s.splat(0.0); MOST * MOST]; 4],
-                    _ => self.slices(s, from),
-                };
-                for slice in 0..Z {
-                    let half = match Z {
-                        1 => self.columns(s, |i| self.load(s, from, i)),
-                        _ => self.columns(s, |i| slices[slice][i]),
-                    };
-                    for row in 0..M {
-                        let columns = output::<S, M, TAPS>(s, half[row]).map(|v| s.add(v, bias));
-                        let runs = join.runs::<S, M>(s, columns);
-                        for run in 0..M {
-                            let place = &self.places[vector * M + run];
-                            if slice >= place.size[0] || row >= place.size[1] {
-                                continue;
-                            }
-                            let at = (place.image * self.out + channel) * area
-                                + place.at
-                                + (slice * height + row) * width;
-                            let n = place.size[2];
-                            s.prefetch_to_write(self.y.pointer(at).wrapping_add(area));
-                            let mut v = s.min(high, s.max(low, runs[run]));
-                            // SAFETY: the output and the residual have n elements at `at`, and this
-                            // job alone writes these channels of its runs.
-                            unsafe {
-                                if let Some(residual) = finish.residual {
-                                    let other = s.load_first(residual.as_ptr().add(at), n);
-                                    v = s.min(then.1, s.max(then.0, s.add(v, other)));
-                                }
-                                s.store_first(self.y.pointer(at), n, v);
-                            }
-                        }
-                    }
+                let places = &self.places[vector * M..][..M];
+                let mut at = [0; 4];
+                for (at, place) in at.iter_mut().zip(places) {
+                    *at = (place.image * self.out + channel) * area + place.at;
+                }
+                match places.iter().all(|p| p.size == [Z, M, S::LANES]) {
+                    true => self.vector::<S, true>(s, &vectors, from, places, at),
+                    false => self.vector::<S, false>(s, &vectors, from, places, at),
                 }
             }
             if !finish.whole {

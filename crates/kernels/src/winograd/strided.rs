@@ -13,15 +13,16 @@ const PRODUCTS: usize = products(OUTPUTS, taps(2));
 const READ: usize = 2 * OUTPUTS + 1;
 
 /// Transforms the inputs of the vectors of tiles `first..first + vectors` of all channels to
-/// `[frequency, channel · filter, tiles]`: at most frequencies four filters, of even or odd rows by
-/// even or odd columns, two or one at the frequencies at infinity.
+/// `[frequency, channel · slice · filter, tiles]`: at most frequencies four filters, of even or odd
+/// rows by even or odd columns, two or one at the frequencies at infinity. The slices that a window of
+/// a volume covers are transformed one by one, as if they were channels.
 pub(super) struct StridedInput<'a> {
     pub(super) grid: &'a Grid,
     pub(super) batch: usize,
     pub(super) channels: usize,
     pub(super) first: usize,
     pub(super) vectors: usize,
-    /// `[batch, channels, 1, height, width]`
+    /// `[batch, channels, spatial…]`
     pub(super) x: &'a [f32],
     pub(super) to: &'a mut [f32],
     /// Elements from one frequency to the next and from one row of tiles to the next.
@@ -114,7 +115,12 @@ impl Columns {
 }
 
 impl StridedInput<'_> {
-    /// Where each row of each vector of tiles comes from.
+    /// Slices that a window covers.
+    fn slices(&self) -> usize {
+        self.grid.geometry.kernel[0]
+    }
+
+    /// Where each row of each slice of each vector of tiles comes from.
     #[inline(always)]
     fn sources<S: Simd>(&self, s: S) -> [Run<S>; SOURCES] {
         let none = Run {
@@ -122,12 +128,14 @@ impl StridedInput<'_> {
             lanes: [s.mask(0, 0); 3],
         };
         let mut sources = [none; SOURCES];
-        let used = self.vectors * READ * OUTPUTS;
+        let slices = self.slices();
+        let used = self.vectors * slices * READ * OUTPUTS;
         for (i, to) in sources[..used].iter_mut().enumerate() {
             let (at, run) = (i / OUTPUTS, i % OUTPUTS);
-            let (vector, row) = (at / READ, at % READ);
+            let (at, row) = (at / READ, at % READ);
+            let (vector, slice) = (at / slices, at % slices);
             let run = (self.first + vector) * OUTPUTS + run;
-            let source = self.grid.source(run, self.batch, self.channels, 0, row);
+            let source = (self.grid).source(run, self.batch, self.channels, slice, row);
             to.offset = source.offset;
             let [near, far, next] = source.lanes;
             to.lanes = [near, far, (next.0, next.1.min(1))].map(|(from, end)| s.mask(from, end));
@@ -143,7 +151,7 @@ impl Task for StridedInput<'_> {
     fn run<S: Simd>(self, s: S) {
         let last = (PRODUCTS * PRODUCTS - 1) * self.frequency;
         assert!(
-            self.to.len() >= last + 4 * self.channels * self.pitch
+            self.to.len() >= last + 4 * self.channels * self.slices() * self.pitch
                 && self.vectors * S::LANES <= self.pitch,
             "room for the transformed tiles"
         );
@@ -151,13 +159,13 @@ impl Task for StridedInput<'_> {
         let columns = Columns::new::<S>();
         let area = self.grid.geometry.input_area();
         let zero = s.splat(0.0);
+        // Per row parity and column parity: rows of the tile by frequencies of its columns.
+        let mut half = [[[[zero; 5]; 5]; 2]; 2];
         for channel in 0..self.channels {
             let plane = self.x.as_ptr().wrapping_add(channel * area);
-            for vector in 0..self.vectors {
-                // Per row parity and column parity: rows of the tile by frequencies of its columns.
-                let mut half = [[[[zero; 5]; 5]; 2]; 2];
+            for i in 0..self.vectors * self.slices() {
                 for row in 0..READ {
-                    let from = (vector * READ + row) * OUTPUTS;
+                    let from = (i * READ + row) * OUTPUTS;
                     let sources = &sources[from..from + OUTPUTS];
                     for source in sources {
                         let next = plane.wrapping_offset(source.offset + area as isize + 1);
@@ -169,6 +177,9 @@ impl Task for StridedInput<'_> {
                     half[row % 2][0][row / 2] = strided_input(s, even);
                     half[row % 2][1][row / 2] = strided_input(s, odd);
                 }
+                let (vector, slice) = (i / self.slices(), i % self.slices());
+                let line = channel * self.slices() + slice;
+                let to = self.to.as_mut_ptr().wrapping_add(vector * S::LANES);
                 for column in 0..PRODUCTS {
                     let across = filters(column);
                     for filter in 0..2 * across {
@@ -182,15 +193,11 @@ impl Task for StridedInput<'_> {
                             if y >= filters(row) {
                                 continue;
                             }
-                            let frequency = row * PRODUCTS + column;
-                            let line = channel * filters(row) * across + filter;
-                            let at =
-                                frequency * self.frequency + line * self.pitch + vector * S::LANES;
+                            let count = filters(row) * across;
+                            let at = (row * PRODUCTS + column) * self.frequency
+                                + (line * count + filter) * self.pitch;
                             // SAFETY: below the length asserted.
-                            unsafe {
-                                let to = self.to.as_mut_ptr().add(at);
-                                store(s, to, filters(row) * across * self.pitch, v[row]);
-                            }
+                            unsafe { store(s, to.add(at), count * self.pitch, v[row]) };
                         }
                     }
                 }
@@ -200,6 +207,6 @@ impl Task for StridedInput<'_> {
 }
 
 /// The filters of one axis that have a product at frequency `i`: the odd one has none at infinity.
-pub(super) const fn filters(i: usize) -> usize {
+const fn filters(i: usize) -> usize {
     if i + 1 == PRODUCTS { 1 } else { 2 }
 }

@@ -154,6 +154,14 @@ const CASES: &[Case] = &[
         kernel: &[1, 3, 3],
         ..strided(&[3, 6, 19], 2, 3, 7)
     },
+    Case {
+        stride: 2,
+        ..volume(&[5, 9, 33], 2, 7, 9)
+    },
+    Case {
+        stride: 2,
+        ..volume(&[6, 10, 40], 1, 30, 17)
+    },
     volume(&[1, 1, 1], 1, 1, 1),
     volume(&[3, 5, 7], 2, 3, 5),
     volume(&[5, 4, 33], 1, 70, 9),
