@@ -1,4 +1,8 @@
 //! From pixels to transformed tiles.
+//!
+//! In volumes slices are transformed one by one and then along the depth axis. Tried and slower, 1.04
+//! to 1.3 times: to sum the slices of one frequency first, so that a quarter of the transformed tiles
+//! is kept at a time and stays in the second cache; every slice is then loaded twice.
 
 use super::places::{Grid, RUNS};
 use super::transform::{MOST, input, products};

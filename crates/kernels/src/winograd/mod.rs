@@ -378,8 +378,9 @@ impl Task for Pack<'_> {
         let w = self.winograd;
         let taps = w.grid.geometry.taps();
         let [along_z, along] = w.tile.filters(&w.grid.geometry);
-        // Where the weights of each frequency begin.
+        // Where the weights of each frequency begin, and how many each input channel has there.
         let panels = self.panels.len();
+        let counts: Vec<usize> = w.depths.iter().map(|n| n / w.channels.max(1)).collect();
         let begins: Vec<usize> = (w.depths.iter())
             .scan(0, |end, depth| {
                 Some(std::mem::replace(end, *end + panels * depth * w.rows))
@@ -392,7 +393,7 @@ impl Task for Pack<'_> {
                     let from = &self.weight[from * taps..][..taps];
                     transform_filter(from, &along_z, &along, |frequency, i, weight| {
                         let all = w.depths[frequency];
-                        let at = channel * (all / w.channels) + i;
+                        let at = channel * counts[frequency] + i;
                         let (chain, at) = (at / CHAIN * CHAIN, at % CHAIN);
                         let depth = CHAIN.min(all - chain);
                         let place = chain * panels + p * depth + at;
