@@ -1,8 +1,9 @@
 //! Everything that can run a graph, behind one pair of traits: an [`Engine`] compiles a graph to a
 //! [`Session`], a session runs it.
 //!
-//! The native engine is part of the program. The others are shared libraries that are looked for
-//! when they are asked for ([`installed`], [`load`]); their absence is a value, not an error.
+//! The native engine is part of the program. The others are shared libraries and Python packages that
+//! are looked for when they are asked for ([`installed`], [`load`]); their absence is a value, not an
+//! error. What would disturb this process runs in one of its own.
 #![deny(unsafe_code)] // allowed in `ffi` alone, which says why
 
 mod cache;
@@ -20,11 +21,13 @@ mod native;
 mod onnxruntime;
 #[cfg(feature = "openvino")]
 mod openvino;
-#[cfg(any(feature = "onnxruntime", feature = "openvino"))]
 mod outputs;
 mod probe;
 pub mod process;
 mod profile;
+mod remote;
+mod text;
+mod torch;
 mod wheels;
 
 use std::collections::BTreeMap;
@@ -34,13 +37,26 @@ use std::sync::{Arc, Mutex};
 use slicewise_graph::{Graph, Op};
 
 pub use discover::{Availability, Found, How, Places, Searched};
-pub use engine::{CompileOptions, Engine, EngineError, EngineInfo, Precision, Session, prepare};
+pub use engine::{
+    ChildRun, CompileOptions, Engine, EngineError, EngineInfo, Precision, Session, prepare,
+};
 pub use install::{InstallError, Installed, add};
 pub use probe::{ProbeError, ProbeReport, probe_in_child, probe_in_this_process, probe_with};
 pub use profile::{Operation, Profile, Profiler, node_names, plain_name};
 
 /// Every engine's name, the preferred one first.
-pub const ENGINES: [&str; 3] = ["native", "onnxruntime", "openvino"];
+pub const ENGINES: [&str; 5] = [
+    native::NAME,
+    "onnxruntime",
+    "openvino",
+    torch::EAGER,
+    torch::COMPILED,
+];
+
+/// Whether an engine takes part only where it is named: starting it takes seconds to minutes.
+pub fn is_on_request(name: &str) -> bool {
+    [torch::EAGER, torch::COMPILED].contains(&name)
+}
 
 /// The engine of that name, loaded once per process.
 ///
@@ -58,7 +74,7 @@ pub fn load(name: &str) -> Result<Arc<dyn Engine>, EngineError> {
         Availability::Found(Found {
             path: Some(path), ..
         }) => open(name, &path)?,
-        Availability::Missing { .. } => return Err(absent(name)),
+        Availability::Missing { fix, .. } => return Err(absent(name, fix)),
         Availability::Broken { engine, path, why } => {
             return Err(EngineError::Broken { engine, path, why });
         }
@@ -89,27 +105,28 @@ fn is_built(name: &str) -> bool {
     optional.iter().all(|(n, built)| *n != name || *built)
 }
 
-fn absent(name: &'static str) -> EngineError {
-    let engine = name.to_owned();
-    match is_built(name) {
-        true => EngineError::NotInstalled { engine },
-        false => EngineError::NotBuilt { engine: name },
+fn absent(engine: &'static str, fix: String) -> EngineError {
+    match is_built(engine) {
+        true => EngineError::NotInstalled { engine, fix },
+        false => EngineError::NotBuilt { engine },
     }
 }
 
-/// Loads the library at `path`, which has been probed if anything is there to probe it.
+/// Loads the library, or takes the Python, at `path`, which has been probed if anything is there to
+/// probe it.
 fn open(name: &'static str, path: &Path) -> Result<Arc<dyn Engine>, EngineError> {
     match name {
         #[cfg(feature = "onnxruntime")]
         "onnxruntime" => Ok(Arc::new(onnxruntime::OnnxRuntime::load(path)?)),
         #[cfg(feature = "openvino")]
         "openvino" => Ok(Arc::new(openvino::OpenVino::load(path)?)),
-        "native" => Err(EngineError::Broken {
+        torch::EAGER | torch::COMPILED => Ok(Arc::new(torch::PyTorch::open(name, path)?)),
+        native::NAME => Err(EngineError::Broken {
             engine: name,
             path: path.to_owned(),
             why: "the native engine has no library".into(),
         }),
-        _ => Err(absent(name)),
+        _ => Err(EngineError::NotBuilt { engine: name }),
     }
 }
 
