@@ -66,9 +66,13 @@ pub struct Found {
     pub path: Option<PathBuf>,
     /// By what it was found.
     pub how: How,
-    /// The file by whose change a new installation is known, where that is not `path`.
-    #[serde(skip)]
-    pub(crate) stamp: Option<PathBuf>,
+}
+
+impl Found {
+    /// Whether its sessions run in a process of their own.
+    pub fn runs_in_child(&self) -> bool {
+        crate::is_on_request(self.engine)
+    }
 }
 
 /// By what a library is found.
@@ -229,7 +233,6 @@ impl Places {
                 version: env!("CARGO_PKG_VERSION").into(),
                 path: None,
                 how: How::BuiltIn,
-                stamp: None,
             });
         };
         let engine = library.engine;
@@ -245,7 +248,6 @@ impl Places {
                         version: candidate.version,
                         path: Some(candidate.path),
                         how,
-                        stamp: None,
                     });
                 }
                 Ok(None) => {}
@@ -298,7 +300,6 @@ impl Places {
                 version: found.version,
                 path: Some(found.python),
                 how,
-                stamp: Some(found.version_file),
             });
         }
         let fix = "run: pip install torch".into();

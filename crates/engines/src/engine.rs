@@ -138,8 +138,8 @@ pub trait Session: Send {
 pub struct ChildRun {
     /// Its time, with the inputs already there and the results not yet copied.
     pub time: Duration,
-    /// The processor time of all its threads.
-    pub cpu_time: Duration,
+    /// The processor time of all its threads, where the system tells.
+    pub cpu_time: Option<Duration>,
     /// The most memory that the child held so far, where the system tells.
     pub peak_rss_bytes: Option<u64>,
 }

@@ -14,7 +14,6 @@ mod ffi;
 mod hash;
 mod inputs;
 mod install;
-#[cfg(any(feature = "onnxruntime", feature = "openvino"))]
 mod model_file;
 mod native;
 #[cfg(feature = "onnxruntime")]
@@ -43,6 +42,7 @@ pub use engine::{
 pub use install::{InstallError, Installed, add};
 pub use probe::{ProbeError, ProbeReport, probe_in_child, probe_in_this_process, probe_with};
 pub use profile::{Operation, Profile, Profiler, node_names, plain_name};
+pub use remote::{load_in_child, serve, serve_with};
 
 /// Every engine's name, the preferred one first.
 pub const ENGINES: [&str; 5] = [

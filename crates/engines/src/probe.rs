@@ -15,15 +15,10 @@ use slicewise_graph::{
 };
 
 use crate::process::{describe, last_line, run};
-use crate::{
-    Availability, CompileOptions, EngineError, Found, Precision, cache, is_on_request, known, open,
-};
+use crate::{Availability, CompileOptions, EngineError, Found, Precision, cache, known, open};
 
 /// How long a child may take: loading and compiling takes one second on a slow disk.
 const LIMIT: Duration = Duration::from_secs(20);
-
-/// The same for PyTorch, whose compiler starts a C++ compiler several times.
-const PYTHON_LIMIT: Duration = Duration::from_secs(300);
 
 /// What a library is, seen from the inside.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -152,20 +147,21 @@ pub fn probe_with(program: PathBuf, arguments: Vec<OsString>) {
     let _ = PROBER.set((program, arguments));
 }
 
-/// What was found, after a child has tried it out, if there is a program to do so.
+/// What was found, after a child has tried it out, if there is a program to do so. What runs in a child
+/// anyway cannot harm this process: its errors come when it is asked to compile.
 pub(crate) fn checked(availability: Availability) -> Availability {
     let Availability::Found(found) = availability else {
         return availability;
     };
+    if found.runs_in_child() {
+        return Availability::Found(found);
+    }
     let (Some((program, arguments)), Some(path)) = (PROBER.get(), &found.path) else {
         return Availability::Found(found);
     };
     let root = cache::root();
-    let slow = is_on_request(found.engine);
-    let limit = if slow { PYTHON_LIMIT } else { LIMIT };
-    let probe = || probe_in_child(program, arguments, found.engine, path, limit);
-    let stamp = found.stamp.as_ref().unwrap_or(path);
-    match remembered(root.as_deref(), found.engine, stamp, !slow, probe) {
+    let probe = || probe_in_child(program, arguments, found.engine, path, LIMIT);
+    match remembered(root.as_deref(), found.engine, path, probe) {
         Ok(report) => Availability::Found(Found {
             version: report.version,
             ..found
@@ -182,13 +178,11 @@ pub(crate) fn checked(availability: Availability) -> Availability {
 type Verdict = Result<ProbeReport, String>;
 
 /// The outcome for this very file, from the cache where it is known. Only what would be the same
-/// next time is kept: a time-out may have been a busy machine, and a failure that is not the file's
-/// alone (`own_failures`) may be mended elsewhere.
+/// next time is kept: a time-out may have been a busy machine.
 fn remembered(
     root: Option<&Path>,
     engine: &str,
     path: &Path,
-    own_failures: bool,
     probe: impl FnOnce() -> Result<ProbeReport, ProbeError>,
 ) -> Verdict {
     let file = root.map(|root| root.join("probes.json"));
@@ -211,11 +205,7 @@ fn remembered(
         return verdict.clone();
     }
     let outcome = probe();
-    let lasting = match &outcome {
-        Ok(_) => true,
-        Err(ProbeError::Failed { .. }) => own_failures,
-        Err(_) => false,
-    };
+    let lasting = matches!(outcome, Ok(_) | Err(ProbeError::Failed { .. }));
     let verdict = outcome.map_err(|e| e.to_string());
     if lasting {
         known.insert(key, verdict.clone());
@@ -253,7 +243,7 @@ mod tests {
         fs::write(&library, "one").expect("a file");
         let probes = Cell::new(0);
         let ask = |outcome: Result<ProbeReport, ProbeError>| {
-            remembered(Some(root.path()), "onnxruntime", &library, true, || {
+            remembered(Some(root.path()), "onnxruntime", &library, || {
                 probes.set(probes.get() + 1);
                 outcome
             })

@@ -4,6 +4,8 @@
 //! Tensors go through a file that both ends hold ([`shared`]). When the parent goes, by
 //! whatever way, the child's standard input ends and the child with it.
 
+mod engine;
+mod serve;
 mod session;
 mod shared;
 
@@ -20,6 +22,8 @@ use serde::{Deserialize, Serialize};
 use crate::text::one_line;
 use crate::{EngineError, process};
 
+pub use engine::{load_in_child, serve_with};
+pub use serve::serve;
 pub(crate) use session::{RemoteSession, Start};
 pub(crate) use shared::{dtype_name, write_data};
 
@@ -51,8 +55,8 @@ pub(crate) enum Reply {
 pub(crate) struct Ran {
     /// Its time.
     pub(crate) seconds: f64,
-    /// The processor time of all threads.
-    pub(crate) cpu_seconds: f64,
+    /// The processor time of all threads, where the system tells.
+    pub(crate) cpu_seconds: Option<f64>,
     /// The most memory that the child held so far.
     pub(crate) peak_rss_bytes: Option<u64>,
     /// When each node was done, in seconds from the start, if that was asked for.
@@ -66,7 +70,7 @@ pub(crate) struct Peer {
     child: Child,
     /// `None` once the child is told to go.
     requests: Option<ChildStdin>,
-    replies: Receiver<String>,
+    replies: Receiver<Reply>,
     last_words: Arc<Mutex<VecDeque<String>>>,
 }
 
@@ -89,7 +93,10 @@ impl Peer {
         if let Some(pipe) = child.stdout.take() {
             thread::spawn(move || {
                 for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-                    if sender.send(line).is_err() {
+                    // A library may print what it likes between the replies.
+                    if let Ok(reply) = serde_json::from_str(&line)
+                        && sender.send(reply).is_err()
+                    {
                         break;
                     }
                 }
@@ -134,19 +141,16 @@ impl Peer {
 
     /// The next reply; without a `limit`, whenever it comes.
     pub(crate) fn answer(&mut self, limit: Option<Duration>) -> Result<Reply, EngineError> {
-        let line = match limit {
+        let reply = match limit {
             None => self
                 .replies
                 .recv()
                 .map_err(|_| RecvTimeoutError::Disconnected),
             Some(limit) => self.replies.recv_timeout(limit),
         };
-        match line {
-            Ok(line) => match serde_json::from_str(&line) {
-                Ok(Reply::Error(message)) => Err(self.failed(message)),
-                Ok(reply) => Ok(reply),
-                Err(_) => Err(self.failed(format!("its process answered '{line}'"))),
-            },
+        match reply {
+            Ok(Reply::Error(message)) => Err(self.failed(message)),
+            Ok(reply) => Ok(reply),
             Err(RecvTimeoutError::Timeout) => {
                 let seconds = limit.unwrap_or_default().as_secs();
                 self.end();
@@ -169,8 +173,8 @@ impl Peer {
     /// How the child ended, and its last words.
     fn obituary(&mut self) -> EngineError {
         // An error that it could still tell is the best explanation.
-        while let Ok(line) = self.replies.recv_timeout(LAST_RITES) {
-            if let Ok(Reply::Error(message)) = serde_json::from_str(&line) {
+        while let Ok(reply) = self.replies.recv_timeout(LAST_RITES) {
+            if let Reply::Error(message) = reply {
                 return self.failed(message);
             }
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use slicewise_graph::{Graph, Tensor, TensorData};
 
+use super::serve::Run;
 use super::shared::{Place, Shared};
 use super::{Peer, Ran, Reply};
 use crate::inputs::{Spec, check_inputs};
@@ -100,11 +101,11 @@ impl RemoteSession {
         self.ran.as_ref()
     }
 
-    /// Gives the child its inputs, unless it has them.
-    fn give(&mut self, inputs: &[Tensor]) -> io::Result<()> {
+    /// Gives the child its inputs; whether it did not have them.
+    fn give(&mut self, inputs: &[Tensor]) -> io::Result<bool> {
         let same = |(a, b): (&TensorData, &Tensor)| is_same(a, b.data());
         if self.given.len() == inputs.len() && self.given.iter().zip(inputs).all(same) {
-            return Ok(());
+            return Ok(false);
         }
         self.given.clear();
         for (place, input) in self.places.iter().zip(inputs) {
@@ -112,7 +113,7 @@ impl RemoteSession {
         }
         // Held, so that nobody can change the elements that the child has.
         self.given = inputs.iter().map(|t| t.data().clone()).collect();
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -136,8 +137,8 @@ impl Session for RemoteSession {
             engine,
             message: format!("the file between it and its process: {e}"),
         };
-        self.give(inputs).map_err(|e| failed(self.engine, e))?;
-        self.peer.ask(&json!({"run": true}), &|_| Ok(()))?;
+        let fresh = self.give(inputs).map_err(|e| failed(self.engine, e))?;
+        self.peer.ask(&Run { fresh }, &|_| Ok(()))?;
         match self.peer.answer(None)? {
             Reply::Ran(ran) => self.ran = Some(ran),
             other => return Err(self.peer.failed(format!("its process answered {other:?}"))),
@@ -161,7 +162,9 @@ impl Session for RemoteSession {
         let ran = self.ran.as_ref()?;
         Some(ChildRun {
             time: Duration::try_from_secs_f64(ran.seconds).ok()?,
-            cpu_time: Duration::try_from_secs_f64(ran.cpu_seconds).ok()?,
+            cpu_time: ran
+                .cpu_seconds
+                .and_then(|s| Duration::try_from_secs_f64(s).ok()),
             peak_rss_bytes: ran.peak_rss_bytes,
         })
     }

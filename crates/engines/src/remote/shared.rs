@@ -59,6 +59,11 @@ impl Shared {
         Ok((Shared { file, path }, places))
     }
 
+    /// The file that a parent has made.
+    pub(crate) fn of(file: File) -> Self {
+        Shared { file, path: None }
+    }
+
     /// The file's path, for the child.
     pub(crate) fn path(&self) -> PathBuf {
         self.path
@@ -107,6 +112,21 @@ pub(crate) fn dtype_name(dtype: DType) -> &'static str {
         DType::U8 => "u8",
         DType::I8 => "i8",
     }
+}
+
+/// Zeros for what lies at a place.
+pub(crate) fn zeros(place: &Place) -> io::Result<TensorData> {
+    let types = [
+        DType::F32,
+        DType::I64,
+        DType::I32,
+        DType::U16,
+        DType::U8,
+        DType::I8,
+    ];
+    let dtype = types.into_iter().find(|t| dtype_name(*t) == place.dtype);
+    let dtype = dtype.ok_or_else(|| io::Error::other(format!("'{}' is no type", place.dtype)))?;
+    Ok(crate::outputs::zeros(dtype, place.shape.iter().product()))
 }
 
 /// Writes elements in the machine's byte order.
