@@ -222,24 +222,22 @@ impl Places {
 
     /// What is there of `engine`, without loading anything.
     pub fn find(&self, engine: &str) -> Availability {
-        match engine {
-            torch::EAGER => return self.find_torch(torch::EAGER),
-            torch::COMPILED => return self.find_torch(torch::COMPILED),
-            _ => {}
-        }
-        let Some(library) = LIBRARIES.iter().find(|l| l.engine == engine) else {
-            return Availability::Found(Found {
-                engine: native::NAME,
-                version: env!("CARGO_PKG_VERSION").into(),
-                path: None,
-                how: How::BuiltIn,
-            });
-        };
-        let engine = library.engine;
+        let engine = crate::known(engine).unwrap_or(native::NAME);
         let missing = |fix: String| Availability::Missing { engine, fix };
         if !crate::is_built(engine) {
             return missing(format!("build slicewise with: --features {engine}"));
         }
+        if [torch::EAGER, torch::COMPILED].contains(&engine) {
+            return self.find_torch(engine);
+        }
+        let Some(library) = LIBRARIES.iter().find(|l| l.engine == engine) else {
+            return Availability::Found(Found {
+                engine,
+                version: crate::built_in_version(engine).into(),
+                path: None,
+                how: How::BuiltIn,
+            });
+        };
         for how in library.order() {
             match self.look(library, how) {
                 Ok(Some(candidate)) => {

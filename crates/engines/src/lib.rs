@@ -6,6 +6,8 @@
 //! error. What would disturb this process runs in one of its own.
 #![deny(unsafe_code)] // allowed in `ffi` alone, which says why
 
+#[cfg(any(feature = "tract", feature = "rten"))]
+mod built_in;
 mod cache;
 mod discover;
 mod engine;
@@ -25,8 +27,12 @@ mod probe;
 pub mod process;
 mod profile;
 mod remote;
+#[cfg(feature = "rten")]
+mod rten;
 mod text;
 mod torch;
+#[cfg(feature = "tract")]
+mod tract;
 mod wheels;
 
 use std::collections::BTreeMap;
@@ -45,12 +51,14 @@ pub use profile::{Operation, Profile, Profiler, node_names, plain_name};
 pub use remote::{load_in_child, serve, serve_with};
 
 /// Every engine's name, the preferred one first.
-pub const ENGINES: [&str; 5] = [
+pub const ENGINES: [&str; 7] = [
     native::NAME,
     "onnxruntime",
     "openvino",
     torch::EAGER,
     torch::COMPILED,
+    "tract",
+    "rten",
 ];
 
 /// Whether an engine takes part only where it is named: starting it takes seconds to minutes.
@@ -70,7 +78,7 @@ pub fn load(name: &str) -> Result<Arc<dyn Engine>, EngineError> {
         return Ok(engine.clone());
     }
     let engine = match probe::checked(Places::from_environment().find(name)) {
-        Availability::Found(Found { path: None, .. }) => Arc::new(native::Native::new()),
+        Availability::Found(Found { path: None, .. }) => built_in_engine(name)?,
         Availability::Found(Found {
             path: Some(path), ..
         }) => open(name, &path)?,
@@ -101,6 +109,8 @@ fn is_built(name: &str) -> bool {
     let optional = [
         ("onnxruntime", cfg!(feature = "onnxruntime")),
         ("openvino", cfg!(feature = "openvino")),
+        ("tract", cfg!(feature = "tract")),
+        ("rten", cfg!(feature = "rten")),
     ];
     optional.iter().all(|(n, built)| *n != name || *built)
 }
@@ -109,6 +119,29 @@ fn absent(engine: &'static str, fix: String) -> EngineError {
     match is_built(engine) {
         true => EngineError::NotInstalled { engine, fix },
         false => EngineError::NotBuilt { engine },
+    }
+}
+
+/// The version of an engine that is part of this build.
+fn built_in_version(name: &str) -> &'static str {
+    match name {
+        #[cfg(feature = "tract")]
+        tract::NAME => tract::VERSION,
+        #[cfg(feature = "rten")]
+        rten::NAME => rten::VERSION,
+        _ => env!("CARGO_PKG_VERSION"),
+    }
+}
+
+/// An engine that is part of this build.
+fn built_in_engine(name: &'static str) -> Result<Arc<dyn Engine>, EngineError> {
+    match name {
+        native::NAME => Ok(Arc::new(native::Native::new())),
+        #[cfg(feature = "tract")]
+        tract::NAME => Ok(Arc::new(tract::Tract::new())),
+        #[cfg(feature = "rten")]
+        rten::NAME => Ok(Arc::new(rten::Rten::new())),
+        _ => Err(EngineError::NotBuilt { engine: name }),
     }
 }
 

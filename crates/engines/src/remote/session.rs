@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -11,7 +10,7 @@ use slicewise_graph::{Graph, Tensor, TensorData};
 use super::serve::Run;
 use super::shared::{Place, Shared};
 use super::{Peer, Ran, Reply};
-use crate::inputs::{Spec, check_inputs};
+use crate::inputs::{Spec, check_inputs, is_same};
 use crate::outputs::Outputs;
 use crate::{ChildRun, EngineError, Session};
 
@@ -103,8 +102,7 @@ impl RemoteSession {
 
     /// Gives the child its inputs; whether it did not have them.
     fn give(&mut self, inputs: &[Tensor]) -> io::Result<bool> {
-        let same = |(a, b): (&TensorData, &Tensor)| is_same(a, b.data());
-        if self.given.len() == inputs.len() && self.given.iter().zip(inputs).all(same) {
+        if is_same(&self.given, inputs) {
             return Ok(false);
         }
         self.given.clear();
@@ -114,19 +112,6 @@ impl RemoteSession {
         // Held, so that nobody can change the elements that the child has.
         self.given = inputs.iter().map(|t| t.data().clone()).collect();
         Ok(true)
-    }
-}
-
-/// Whether both are the very same elements in memory.
-fn is_same(a: &TensorData, b: &TensorData) -> bool {
-    match (a, b) {
-        (TensorData::F32(a), TensorData::F32(b)) => Arc::ptr_eq(a, b),
-        (TensorData::I64(a), TensorData::I64(b)) => Arc::ptr_eq(a, b),
-        (TensorData::I32(a), TensorData::I32(b)) => Arc::ptr_eq(a, b),
-        (TensorData::U16(a), TensorData::U16(b)) => Arc::ptr_eq(a, b),
-        (TensorData::U8(a), TensorData::U8(b)) => Arc::ptr_eq(a, b),
-        (TensorData::I8(a), TensorData::I8(b)) => Arc::ptr_eq(a, b),
-        _ => false,
     }
 }
 
