@@ -46,8 +46,9 @@ fn check_all() -> Vec<String> {
         .collect();
     let mut failures = Vec::new();
     // In processes of their own, so that each can say who serves.
-    for name in engines.iter().filter(|n| !n.starts_with("torch")) {
-        let output = parent("same", name).output().expect("it starts");
+    for name in engines.iter().filter(|n| **n != "torch-compile") {
+        let behaviour = if *name == "torch" { "cost" } else { "same" };
+        let output = parent(behaviour, name).output().expect("it starts");
         print!("{}", String::from_utf8_lossy(&output.stdout));
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
@@ -119,7 +120,12 @@ fn be_a_parent(behaviour: &str, name: &str) -> Vec<String> {
     serve_with(program, vec!["--child".into(), child.into()]);
     let remote = load_in_child(name).expect("it is installed");
     match behaviour {
-        "same" => return same(name, remote.as_ref()),
+        "same" => {
+            let failures = same(name, remote.as_ref());
+            cost(name, remote.as_ref());
+            return failures;
+        }
+        "cost" => cost(name, remote.as_ref()),
         "error" => {
             let (mut session, input) = session(remote.as_ref(), Task::Logits);
             std::thread::sleep(Duration::from_millis(600));
@@ -183,6 +189,29 @@ fn same(name: &str, remote: &dyn Engine) -> Vec<String> {
         }
     }
     failures
+}
+
+/// Prints what the way to the child and back costs, which no figure contains.
+fn cost(name: &str, remote: &dyn Engine) {
+    for task in [Task::Labels, Task::Logits] {
+        let (mut session, input) = session(remote, task);
+        let mut ms: Vec<f64> = (0..21)
+            .map(|_| {
+                let begin = Instant::now();
+                let result = session.run(std::slice::from_ref(&input));
+                let bytes = result.expect("it runs")[0].len();
+                assert!(bytes > 0);
+                let round = begin.elapsed();
+                let inside = session.in_child().expect("it ran").time;
+                (round - inside).as_secs_f64() * 1e3
+            })
+            .collect();
+        ms.sort_by(f64::total_cmp);
+        println!(
+            "{name} {task}: the way there and back takes {:.2} ms",
+            ms[10]
+        );
+    }
 }
 
 /// Whether a process is there and is not just waiting to be counted.
