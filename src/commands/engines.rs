@@ -7,7 +7,7 @@ use anyhow::bail;
 use serde::Serialize;
 use slicewise_bench::table::{Align, Table};
 use slicewise_engines::{
-    Availability, ENGINES, InstallError, Places, Searched, installed, probe_in_this_process,
+    Availability, InstallError, Places, Searched, installed, probe_in_this_process,
 };
 
 use crate::failure::Usage;
@@ -17,7 +17,8 @@ use crate::output;
 ///
 /// The native engine is part of slicewise. ONNX Runtime and OpenVINO are shared libraries that are
 /// looked for in the environment (ORT_DYLIB_PATH, SLICEWISE_OPENVINO), in the engine cache, in the active
-/// virtual environment and among the packages of python3.
+/// virtual environment and among the packages of python3. PyTorch (torch, torch-compile) runs in a
+/// Python that has it: that of SLICEWISE_PYTHON, of the active virtual environment, or python3.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -69,13 +70,21 @@ Examples:
         #[arg(long)]
         json: bool,
     },
+    /// Answer the requests of another slicewise with the engine NAME. Not for people
+    #[command(hide = true)]
+    Serve {
+        /// The engine
+        name: String,
+    },
 }
 
-/// Has every foreign library tried out by `slicewise engines probe` before this process loads it.
+/// Has every foreign library tried out by `slicewise engines probe` before this process loads it, and
+/// engines that get a process of their own run by `slicewise engines serve`.
 pub(crate) fn probe_libraries_in_children() {
     // Without a path to this program libraries are loaded untried.
     if let Ok(program) = std::env::current_exe() {
-        slicewise_engines::probe_with(program, vec!["engines".into(), "probe".into()]);
+        slicewise_engines::probe_with(program.clone(), vec!["engines".into(), "probe".into()]);
+        slicewise_engines::serve_with(program, vec!["engines".into(), "serve".into()]);
     }
 }
 
@@ -83,6 +92,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.action {
         None => list(false)?,
         Some(Action::List { json }) => list(*json)?,
+        Some(Action::Serve { name }) => slicewise_engines::serve(name)?,
         Some(Action::Add { names, wheel }) => add(names, wheel.as_deref())?,
         Some(Action::Probe { name, path, json }) => match (name, path) {
             (Some(name), Some(path)) => {
@@ -142,7 +152,8 @@ fn add(names: &[String], wheel: Option<&Path>) -> anyhow::Result<()> {
     }
     // A wrong name is found out before anything is downloaded.
     for name in names {
-        if name == "native" || !ENGINES.contains(&name.as_str()) {
+        let is_library = ["onnxruntime", "openvino"].contains(&name.as_str());
+        if !is_library {
             bail!(InstallError::Unknown(name.clone()));
         }
     }

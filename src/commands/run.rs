@@ -40,7 +40,7 @@ pub(crate) struct Args {
     /// Classes of the head [default: 117, 1000 for an encoder alone]
     #[arg(long, value_name = "N")]
     classes: Option<usize>,
-    /// native, onnxruntime or openvino
+    /// native, onnxruntime, openvino, torch or torch-compile
     #[arg(long, default_value = "native")]
     engine: String,
     /// f32, bf16 or int8
@@ -64,7 +64,7 @@ struct Timing {
     load_ms: f64,
     /// Each run, the cold one first.
     ms: Vec<f64>,
-    /// The most memory that this process held.
+    /// The most memory that this process held, or the engine's own process.
     peak_rss_bytes: Option<u64>,
 }
 
@@ -99,18 +99,23 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     for run in 1..=runs {
         let begin = Instant::now();
         let outputs = session.run(&inputs)?;
-        ms.push(begin.elapsed().as_secs_f64() * 1e3);
+        let elapsed = begin.elapsed();
         match outputs {
             [output, ..] if run == runs => npy::write(&args.output, output)?,
             [] => bail!("'{}' has no output", args.model),
             _ => {}
         }
+        let time = session.in_child().map_or(elapsed, |run| run.time);
+        ms.push(time.as_secs_f64() * 1e3);
     }
     if args.repeat.is_some() {
         let timing = Timing {
             load_ms,
             ms,
-            peak_rss_bytes: machine::peak_rss_bytes(),
+            peak_rss_bytes: match session.in_child() {
+                Some(run) => run.peak_rss_bytes,
+                None => machine::peak_rss_bytes(),
+            },
         };
         output::print(serde_json::to_string(&timing)? + "\n")?;
     }

@@ -142,10 +142,12 @@ pub struct Roster {
 }
 
 impl Roster {
-    /// Loads every engine that is there; the others are data.
+    /// Loads every engine that is there, without those that take part only where they are named; the
+    /// others are data.
     pub fn of_all() -> Roster {
         let mut roster = Roster::default();
-        for availability in engines::installed() {
+        let installed = engines::installed().into_iter();
+        for availability in installed.filter(|a| !engines::is_on_request(a.engine())) {
             let (name, reason) = match availability {
                 Availability::Found(found) => match engines::load(found.engine) {
                     Ok(engine) => {

@@ -1,9 +1,10 @@
-//! Where the libraries of the other engines are on this machine.
+//! Where the libraries of the other engines are on this machine, and the Python that has PyTorch.
 //!
 //! Looked for, in this order, the first that is there counting: a path in the environment, the
 //! engine cache, the active virtual environment, the packages of the `python3` on the path. Within
 //! one place the highest version wins. A library is always named by its absolute path: a bare name
-//! would load whatever the system has under it.
+//! would load whatever the system has under it. PyTorch is looked for in the same order, without the
+//! cache, by asking each Python.
 
 use std::cmp::Ordering;
 use std::env;
@@ -17,7 +18,8 @@ use std::time::Duration;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::{cache, process};
+use crate::torch::{self, find::Torch};
+use crate::{cache, native, process};
 
 /// What is there of one engine.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -60,10 +62,17 @@ pub struct Found {
     pub engine: &'static str,
     /// Its version, as far as its files tell before it is loaded.
     pub version: String,
-    /// Its library; the native engine has none.
+    /// Its library, or the Python that has it; the native engine has none.
     pub path: Option<PathBuf>,
     /// By what it was found.
     pub how: How,
+}
+
+impl Found {
+    /// Whether its sessions run in a process of their own.
+    pub fn runs_in_child(&self) -> bool {
+        crate::is_on_request(self.engine)
+    }
 }
 
 /// By what a library is found.
@@ -124,6 +133,9 @@ fn found_or_not<S: Serializer>(
     }
     map.end()
 }
+
+/// The environment variable that names the Python with PyTorch.
+const PYTHON: &str = "SLICEWISE_PYTHON";
 
 /// An engine's library: how it is named and where packages keep it.
 struct Library {
@@ -198,8 +210,9 @@ impl Places {
             let path = variable(library.variable)?;
             Some((library.engine, PathBuf::from(path)))
         });
+        let python = variable(PYTHON).map(|path| (torch::EAGER, PathBuf::from(path)));
         Places {
-            explicit: explicit.collect(),
+            explicit: explicit.chain(python).collect(),
             cache: cache::root(),
             virtual_env: variable("VIRTUAL_ENV").map(PathBuf::from),
             python: Some("python3".into()),
@@ -209,19 +222,22 @@ impl Places {
 
     /// What is there of `engine`, without loading anything.
     pub fn find(&self, engine: &str) -> Availability {
-        let Some(library) = LIBRARIES.iter().find(|l| l.engine == engine) else {
-            return Availability::Found(Found {
-                engine: crate::native::NAME,
-                version: env!("CARGO_PKG_VERSION").into(),
-                path: None,
-                how: How::BuiltIn,
-            });
-        };
-        let engine = library.engine;
+        let engine = crate::known(engine).unwrap_or(native::NAME);
         let missing = |fix: String| Availability::Missing { engine, fix };
         if !crate::is_built(engine) {
             return missing(format!("build slicewise with: --features {engine}"));
         }
+        if [torch::EAGER, torch::COMPILED].contains(&engine) {
+            return self.find_torch(engine);
+        }
+        let Some(library) = LIBRARIES.iter().find(|l| l.engine == engine) else {
+            return Availability::Found(Found {
+                engine,
+                version: crate::built_in_version(engine).into(),
+                path: None,
+                how: How::BuiltIn,
+            });
+        };
         for how in library.order() {
             match self.look(library, how) {
                 Ok(Some(candidate)) => {
@@ -241,6 +257,17 @@ impl Places {
 
     /// Every place where `engine` is looked for, in order, and what is there: for display.
     pub fn search(&self, engine: &str) -> Vec<Searched> {
+        if [torch::EAGER, torch::COMPILED].contains(&engine) {
+            let places = PYTHONS.into_iter().map(|how| Searched {
+                how,
+                result: match self.ask_python(how) {
+                    Ok(Some(torch)) => Ok((torch.version, torch.python)),
+                    Ok(None) => Err(self.absence(how)),
+                    Err((path, why)) => Err(format!("{}: {why}", path.display())),
+                },
+            });
+            return places.collect();
+        }
         let Some(library) = LIBRARIES.iter().find(|l| l.engine == engine) else {
             return Vec::new();
         };
@@ -253,6 +280,53 @@ impl Places {
             },
         });
         places.collect()
+    }
+
+    /// What is there of PyTorch, and of what `engine` needs besides.
+    fn find_torch(&self, engine: &'static str) -> Availability {
+        for how in PYTHONS {
+            let found = match self.ask_python(how) {
+                Ok(None) => continue,
+                Err((path, why)) => return Availability::Broken { engine, path, why },
+                Ok(Some(found)) => found,
+            };
+            if let Some(fix) = torch::remedy(engine) {
+                return Availability::Missing { engine, fix };
+            }
+            return Availability::Found(Found {
+                engine,
+                version: found.version,
+                path: Some(found.python),
+                how,
+            });
+        }
+        let fix = "run: pip install torch".into();
+        Availability::Missing { engine, fix }
+    }
+
+    /// The PyTorch of one Python. Only a Python that was named by hand is at fault for not having it.
+    fn ask_python(&self, how: How) -> Result<Option<Torch>, (PathBuf, String)> {
+        let python = match how {
+            How::Variable(_) => {
+                let given = self.explicit.iter().find(|(e, _)| *e == torch::EAGER);
+                given.map(|(_, path)| path.clone())
+            }
+            How::VirtualEnv => self.virtual_env.as_deref().map(torch::find::of_environment),
+            _ => self.python.clone(),
+        };
+        let Some(python) = python else {
+            return Ok(None);
+        };
+        match (torch::find::ask(&python), how) {
+            (Err(why), How::Variable(_)) => {
+                Err((python, format!("{why}; set {PYTHON} to a Python")))
+            }
+            (Ok(None), How::Variable(_)) => {
+                let why = "this Python has no torch; run its: -m pip install torch";
+                Err((python, why.into()))
+            }
+            (found, _) => Ok(found.unwrap_or_default()),
+        }
     }
 
     /// Why nothing was found in a place.
@@ -301,6 +375,9 @@ impl Places {
         }
     }
 }
+
+/// Where PyTorch is looked for, in order.
+const PYTHONS: [How; 3] = [How::Variable(PYTHON), How::VirtualEnv, How::Python];
 
 /// A library found.
 struct Candidate {

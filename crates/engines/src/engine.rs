@@ -1,6 +1,7 @@
 //! The traits that engines implement and their users hold.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use slicewise_graph::{Graph, GraphError, Task, Tensor, passes};
 
@@ -70,11 +71,12 @@ impl Default for CompileOptions {
 /// Which engine a figure came from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EngineInfo {
-    /// The name that commands take: `native`, `onnxruntime`, `openvino`.
+    /// The name that commands take: one of [`crate::ENGINES`].
     pub name: &'static str,
     /// The version that the engine states of itself.
     pub version: String,
-    /// The shared library and its SHA-256, for an engine that was loaded at run time.
+    /// The shared library and its SHA-256, for an engine that was loaded at run time; for PyTorch, the
+    /// file of the package that states its version and revision.
     pub library: Option<(PathBuf, String)>,
 }
 
@@ -122,20 +124,40 @@ pub trait Session: Send {
     fn settings(&self) -> Vec<(String, String)> {
         Vec::new()
     }
+
+    /// What the last run took in the process that made it, for a session that runs in a child; `None`
+    /// where runs happen in this process. The way there and back is not the engine's time, so a
+    /// measurement takes these figures instead of its own.
+    fn in_child(&self) -> Option<ChildRun> {
+        None
+    }
+}
+
+/// What a run took in a child process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ChildRun {
+    /// Its time, with the inputs already there and the results not yet copied.
+    pub time: Duration,
+    /// The processor time of all its threads, where the system tells.
+    pub cpu_time: Option<Duration>,
+    /// The most memory that the child held so far, where the system tells.
+    pub peak_rss_bytes: Option<u64>,
 }
 
 /// Why an engine is not there or could not do what was asked. Every message names the engine.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {
-    /// The engine's library is not on this machine.
-    #[error("engine '{engine}' is not installed; run: slicewise engines add {engine}")]
+    /// The engine is not on this machine.
+    #[error("engine '{engine}' is not installed; {fix}")]
     NotInstalled {
         /// The engine's name.
-        engine: String,
+        engine: &'static str,
+        /// What to do about it.
+        fix: String,
     },
     /// There is no engine of that name.
-    #[error("'{0}' is not an engine; there are: native, onnxruntime, openvino")]
+    #[error("'{0}' is not an engine; there are: {names}", names = crate::ENGINES.join(", "))]
     Unknown(String),
     /// This build holds no adapter of the engine.
     #[error("engine '{engine}' was left out of this build; build it with: --features {engine}")]

@@ -80,7 +80,10 @@ pub struct Installed {
 #[non_exhaustive]
 pub enum InstallError {
     /// It is not an engine that can be added.
-    #[error("'{0}' cannot be added; there are: onnxruntime, openvino (native is built in)")]
+    #[error(
+        "'{0}' cannot be added; there are: onnxruntime, openvino (native is built in, and PyTorch \
+         comes with: pip install torch)"
+    )]
     Unknown(String),
     /// There is no folder to put it in.
     #[error("no cache folder: set SLICEWISE_CACHE or HOME to an absolute path")]

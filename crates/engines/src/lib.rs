@@ -1,10 +1,13 @@
 //! Everything that can run a graph, behind one pair of traits: an [`Engine`] compiles a graph to a
 //! [`Session`], a session runs it.
 //!
-//! The native engine is part of the program. The others are shared libraries that are looked for
-//! when they are asked for ([`installed`], [`load`]); their absence is a value, not an error.
+//! The native engine is part of the program. The others are shared libraries and Python packages that
+//! are looked for when they are asked for ([`installed`], [`load`]); their absence is a value, not an
+//! error. What would disturb this process runs in one of its own.
 #![deny(unsafe_code)] // allowed in `ffi` alone, which says why
 
+#[cfg(any(feature = "tract", feature = "rten"))]
+mod built_in;
 mod cache;
 mod discover;
 mod engine;
@@ -13,18 +16,23 @@ mod ffi;
 mod hash;
 mod inputs;
 mod install;
-#[cfg(any(feature = "onnxruntime", feature = "openvino"))]
 mod model_file;
 mod native;
 #[cfg(feature = "onnxruntime")]
 mod onnxruntime;
 #[cfg(feature = "openvino")]
 mod openvino;
-#[cfg(any(feature = "onnxruntime", feature = "openvino"))]
 mod outputs;
 mod probe;
 pub mod process;
 mod profile;
+mod remote;
+#[cfg(feature = "rten")]
+mod rten;
+mod text;
+mod torch;
+#[cfg(feature = "tract")]
+mod tract;
 mod wheels;
 
 use std::collections::BTreeMap;
@@ -34,13 +42,29 @@ use std::sync::{Arc, Mutex};
 use slicewise_graph::{Graph, Op};
 
 pub use discover::{Availability, Found, How, Places, Searched};
-pub use engine::{CompileOptions, Engine, EngineError, EngineInfo, Precision, Session, prepare};
+pub use engine::{
+    ChildRun, CompileOptions, Engine, EngineError, EngineInfo, Precision, Session, prepare,
+};
 pub use install::{InstallError, Installed, add};
 pub use probe::{ProbeError, ProbeReport, probe_in_child, probe_in_this_process, probe_with};
 pub use profile::{Operation, Profile, Profiler, node_names, plain_name};
+pub use remote::{load_in_child, serve, serve_with};
 
 /// Every engine's name, the preferred one first.
-pub const ENGINES: [&str; 3] = ["native", "onnxruntime", "openvino"];
+pub const ENGINES: [&str; 7] = [
+    native::NAME,
+    "onnxruntime",
+    "openvino",
+    torch::EAGER,
+    torch::COMPILED,
+    "tract",
+    "rten",
+];
+
+/// Whether an engine takes part only where it is named: starting it takes seconds to minutes.
+pub fn is_on_request(name: &str) -> bool {
+    [torch::EAGER, torch::COMPILED].contains(&name)
+}
 
 /// The engine of that name, loaded once per process.
 ///
@@ -54,11 +78,11 @@ pub fn load(name: &str) -> Result<Arc<dyn Engine>, EngineError> {
         return Ok(engine.clone());
     }
     let engine = match probe::checked(Places::from_environment().find(name)) {
-        Availability::Found(Found { path: None, .. }) => Arc::new(native::Native::new()),
+        Availability::Found(Found { path: None, .. }) => built_in_engine(name)?,
         Availability::Found(Found {
             path: Some(path), ..
         }) => open(name, &path)?,
-        Availability::Missing { .. } => return Err(absent(name)),
+        Availability::Missing { fix, .. } => return Err(absent(name, fix)),
         Availability::Broken { engine, path, why } => {
             return Err(EngineError::Broken { engine, path, why });
         }
@@ -85,31 +109,57 @@ fn is_built(name: &str) -> bool {
     let optional = [
         ("onnxruntime", cfg!(feature = "onnxruntime")),
         ("openvino", cfg!(feature = "openvino")),
+        ("tract", cfg!(feature = "tract")),
+        ("rten", cfg!(feature = "rten")),
     ];
     optional.iter().all(|(n, built)| *n != name || *built)
 }
 
-fn absent(name: &'static str) -> EngineError {
-    let engine = name.to_owned();
-    match is_built(name) {
-        true => EngineError::NotInstalled { engine },
-        false => EngineError::NotBuilt { engine: name },
+fn absent(engine: &'static str, fix: String) -> EngineError {
+    match is_built(engine) {
+        true => EngineError::NotInstalled { engine, fix },
+        false => EngineError::NotBuilt { engine },
     }
 }
 
-/// Loads the library at `path`, which has been probed if anything is there to probe it.
+/// The version of an engine that is part of this build.
+fn built_in_version(name: &str) -> &'static str {
+    match name {
+        #[cfg(feature = "tract")]
+        tract::NAME => tract::VERSION,
+        #[cfg(feature = "rten")]
+        rten::NAME => rten::VERSION,
+        _ => env!("CARGO_PKG_VERSION"),
+    }
+}
+
+/// An engine that is part of this build.
+fn built_in_engine(name: &'static str) -> Result<Arc<dyn Engine>, EngineError> {
+    match name {
+        native::NAME => Ok(Arc::new(native::Native::new())),
+        #[cfg(feature = "tract")]
+        tract::NAME => Ok(Arc::new(tract::Tract::new())),
+        #[cfg(feature = "rten")]
+        rten::NAME => Ok(Arc::new(rten::Rten::new())),
+        _ => Err(EngineError::NotBuilt { engine: name }),
+    }
+}
+
+/// Loads the library, or takes the Python, at `path`, which has been probed if anything is there to
+/// probe it.
 fn open(name: &'static str, path: &Path) -> Result<Arc<dyn Engine>, EngineError> {
     match name {
         #[cfg(feature = "onnxruntime")]
         "onnxruntime" => Ok(Arc::new(onnxruntime::OnnxRuntime::load(path)?)),
         #[cfg(feature = "openvino")]
         "openvino" => Ok(Arc::new(openvino::OpenVino::load(path)?)),
-        "native" => Err(EngineError::Broken {
+        torch::EAGER | torch::COMPILED => Ok(Arc::new(torch::PyTorch::open(name, path)?)),
+        native::NAME => Err(EngineError::Broken {
             engine: name,
             path: path.to_owned(),
             why: "the native engine has no library".into(),
         }),
-        _ => Err(absent(name)),
+        _ => Err(EngineError::NotBuilt { engine: name }),
     }
 }
 

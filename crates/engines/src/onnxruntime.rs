@@ -12,11 +12,11 @@ use ort::value::{TensorElementType, ValueType};
 use slicewise_graph::{DType, Graph, Tensor};
 use tempfile::TempDir;
 
-use crate::ffi::one_line;
 use crate::ffi::onnxruntime::{Runner, library_version};
 use crate::inputs::{Spec, check_inputs};
 use crate::model_file::OnnxModel;
 use crate::outputs::Outputs;
+use crate::text::one_line;
 use crate::{
     CompileOptions, Engine, EngineError, EngineInfo, Operation, Precision, Profile, Profiler,
     Session, prepare,

@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use slicewise_graph::{Graph, Tensor};
 
-use crate::ffi::one_line;
 use crate::ffi::openvino::{Compiled, Core, Request, Timing, load};
 use crate::inputs::{Spec, check_inputs};
 use crate::model_file::OnnxModel;
 use crate::outputs::Outputs;
+use crate::text::one_line;
 use crate::{
     CompileOptions, Engine, EngineError, EngineInfo, Operation, Precision, Profile, Profiler,
     Session, prepare,

@@ -83,7 +83,8 @@ impl Buffer {
     }
 }
 
-fn zeros(dtype: DType, n: usize) -> TensorData {
+/// `n` zeros.
+pub(crate) fn zeros(dtype: DType, n: usize) -> TensorData {
     match dtype {
         DType::F32 => vec![0f32; n].into(),
         DType::I64 => vec![0i64; n].into(),

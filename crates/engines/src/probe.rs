@@ -147,11 +147,15 @@ pub fn probe_with(program: PathBuf, arguments: Vec<OsString>) {
     let _ = PROBER.set((program, arguments));
 }
 
-/// What was found, after a child has tried it out, if there is a program to do so.
+/// What was found, after a child has tried it out, if there is a program to do so. What runs in a child
+/// anyway cannot harm this process: its errors come when it is asked to compile.
 pub(crate) fn checked(availability: Availability) -> Availability {
     let Availability::Found(found) = availability else {
         return availability;
     };
+    if found.runs_in_child() {
+        return Availability::Found(found);
+    }
     let (Some((program, arguments)), Some(path)) = (PROBER.get(), &found.path) else {
         return Availability::Found(found);
     };

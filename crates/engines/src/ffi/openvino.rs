@@ -9,8 +9,8 @@ use std::sync::Arc;
 use openvino_sys as ov;
 use slicewise_graph::{DType, Tensor};
 
-use super::one_line;
 use crate::outputs::{Buffer, each_type};
+use crate::text::one_line;
 
 /// Every function that is called here: the binding would panic on the first call of one that the
 /// library lacks, so a library is refused before it is loaded for good.
