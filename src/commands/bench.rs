@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use slicewise_bench::campaign::{self, Event, Limits};
+use slicewise_bench::conditions::Usage;
 use slicewise_bench::lab::{EngineLab, Roster};
 use slicewise_bench::machine::Machine;
 use slicewise_bench::plan::{self, Request};
 use slicewise_bench::record::{KIND, Options, Record, SCHEMA};
 use slicewise_bench::rounds::{Protocol, SystemClock};
-use slicewise_bench::{Suite, csv, now_rfc3339, ranking, store};
+use slicewise_bench::{Suite, csv, now_rfc3339, program, ranking, store};
 use slicewise_engines::Precision;
 use slicewise_graph::Task;
 
@@ -76,9 +77,10 @@ pub(crate) struct Args {
     /// [default: 90 for quick, 300 for 2d-vs-3d, else 900]
     #[arg(long, value_name = "S")]
     seconds: Option<f64>,
-    /// Rounds at most
-    #[arg(long, value_name = "N", default_value_t = Protocol::default().rounds)]
-    rounds: usize,
+    /// Exactly so many rounds, unless the time is over before [default: 15, and up to 60 for arms whose
+    /// verdict is open]
+    #[arg(long, value_name = "N")]
+    rounds: Option<usize>,
     /// Do not try arms in processes of their own first: quicker, but without memory, and an
     /// engine that crashes ends the benchmark
     #[arg(long)]
@@ -102,7 +104,7 @@ fn suite_parser() -> impl TypedValueParser<Value = Suite> {
 static INTERRUPT: AtomicBool = AtomicBool::new(false);
 
 /// How often the growing record is written.
-const SAVE_EVERY: Duration = Duration::from_secs(5);
+const SAVE_EVERY: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let seconds = args.seconds.unwrap_or_else(|| args.suite.seconds());
@@ -124,14 +126,19 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         patience: (time * 2).max(Duration::from_secs(300)),
         trials: !args.no_trials,
     };
-    let protocol = Protocol {
-        rounds: args.rounds,
-        ..Protocol::default()
+    let protocol = match args.rounds {
+        Some(rounds) => Protocol {
+            rounds,
+            most_rounds: rounds,
+            ..Protocol::default()
+        },
+        None => Protocol::default(),
     };
     let mut record = Record {
         kind: KIND.into(),
         schema: SCHEMA,
         slicewise: env!("CARGO_PKG_VERSION").into(),
+        program_sha256: program::sha256(),
         command: std::env::args_os()
             .map(|a| a.to_string_lossy().into_owned())
             .collect(),
@@ -144,6 +151,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         arms: plan::arms(&request, &roster.offers)?,
         engines: roster.facts,
         absent_engines: roster.absent,
+        noise_floor: None,
+        usage: Usage::default(),
     };
     let path = args.out.join(format!("{}.json", args.suite));
     // A folder that cannot be written is found out before the measurement, not after.
@@ -197,6 +206,7 @@ fn recorded_options(
     Options {
         seconds,
         rounds: protocol.rounds,
+        most_rounds: protocol.most_rounds,
         visit_ms: protocol.visit.as_secs_f64() * 1e3,
         settle_ms: protocol.settle.as_secs_f64() * 1e3,
         trials: limits.trials,
@@ -225,10 +235,7 @@ fn measure(
 ) -> anyhow::Result<()> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let stop = || INTERRUPT.load(Ordering::Relaxed);
-    let mut lab = EngineLab {
-        trial_command: (program, vec![OsString::from("trial")]),
-        stop: &stop,
-    };
+    let mut lab = EngineLab::new((program, vec![OsString::from("trial")]), &stop);
     let progress = Progress::new(limits.time);
     for engine in &record.absent_engines {
         progress.say(&format!("{}: {}", engine.name, engine.reason));
@@ -266,6 +273,9 @@ fn show(args: &Args, record: &Record, written: &[PathBuf]) -> anyhow::Result<()>
         if !record.ranked().is_empty() {
             let (table, caption) = (ranking::table(record), ranking::caption(record));
             output::print(format!("{table}\n{caption}\n"))?;
+            if let Some(noise) = ranking::noise(record) {
+                output::print(format!("{noise}\n"))?;
+            }
         }
         let remarks = ranking::remarks(record);
         if !remarks.is_empty() {
