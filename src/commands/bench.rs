@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use slicewise_bench::campaign::{self, Event, Limits};
-use slicewise_bench::conditions::Usage;
+use slicewise_bench::conditions;
 use slicewise_bench::lab::{EngineLab, Roster};
 use slicewise_bench::machine::Machine;
 use slicewise_bench::plan::{self, Request};
@@ -152,7 +152,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         engines: roster.facts,
         absent_engines: roster.absent,
         noise_floor: None,
-        usage: Usage::default(),
+        usage: conditions::Usage::default(),
     };
     let path = args.out.join(format!("{}.json", args.suite));
     // A folder that cannot be written is found out before the measurement, not after.

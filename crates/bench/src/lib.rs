@@ -5,6 +5,7 @@
 mod arm;
 pub mod campaign;
 mod check;
+pub mod compare;
 pub mod conditions;
 pub mod csv;
 mod date;
@@ -18,6 +19,7 @@ pub mod program;
 pub mod ranking;
 pub mod record;
 pub mod rounds;
+pub mod shift;
 pub mod statistics;
 pub mod store;
 mod suite;

@@ -46,6 +46,8 @@ pub(crate) struct Noise {
     /// Standard deviation of what a process start does to an arm for good: where its code and its memory
     /// lie.
     pub(crate) start: f64,
+    /// Whether that has heavy tails.
+    pub(crate) start_tails: bool,
     /// Standard deviation of the machine's speed from run to run.
     pub(crate) run: f64,
 }
@@ -57,6 +59,7 @@ pub(crate) const SHARED: Noise = Noise {
     wave: 0.04,
     spikes: 0.08,
     start: 0.004,
+    start_tails: true,
     run: 0.05,
 };
 
@@ -121,10 +124,14 @@ impl Machine {
         });
         let mut record = empty();
         record.arms = arms.collect();
-        let factors: Vec<f64> = factors
-            .iter()
-            .map(|f| f * (self.noise.start * self.random.heavy()).exp())
-            .collect();
+        let mut start = |factor: &f64| {
+            let draw = match self.noise.start_tails {
+                true => self.random.heavy(),
+                false => self.random.normal(),
+            };
+            factor * (self.noise.start * draw).exp()
+        };
+        let factors: Vec<f64> = factors.iter().map(&mut start).collect();
         let others: Vec<usize> = (1..factors.len()).collect();
         let mut first = 0;
         for group in others.chunks(12) {

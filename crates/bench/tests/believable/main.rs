@@ -4,6 +4,7 @@
 mod machine;
 
 use machine::{Machine, Noise, Random, SHARED};
+use slicewise_bench::compare::{self, Compared};
 use slicewise_bench::statistics::median_interval;
 use slicewise_bench::verdict::Verdict;
 
@@ -79,4 +80,65 @@ fn five_per_cent_are_found() {
         .iter()
         .filter(|v| v[2] == Verdict::Faster || v[6] == Verdict::Slower);
     assert_eq!(opposite.count(), 0);
+}
+
+/// Two runs of the benchmark, the second with other factors.
+fn compared(noise: Noise, factors: &[f64], rounds: usize, seed: u64) -> Compared {
+    let equal = vec![1.0; factors.len()];
+    let mut a = Machine::start(noise, 2 * seed).benchmark(&equal, rounds, rounds);
+    let mut b = Machine::start(noise, 2 * seed + 1).benchmark(factors, rounds, rounds);
+    (a.program_sha256, b.program_sha256) = (Some("a".into()), Some("b".into()));
+    compare::between(&a, &b)
+}
+
+#[test]
+fn two_runs_of_the_same_program_differ_in_nothing() {
+    // What a process start does to an arm is as large as a change where its tails are heavy; only the
+    // same verdict from other processes tells them apart. Here they are normal.
+    let noise = Noise {
+        start: 0.005,
+        start_tails: false,
+        ..SHARED
+    };
+    let runs = 200;
+    let mut wrong = 0;
+    let mut bad_runs = 0;
+    let mut open = 0;
+    for seed in 0..runs {
+        let c = compared(noise, &[1.0; 41], ROUNDS, seed);
+        let verdicts: Vec<Verdict> = c.changes.iter().map(|c| c.comparison.verdict).collect();
+        let different = |v: &&Verdict| matches!(v, Verdict::Faster | Verdict::Slower);
+        let n = verdicts.iter().filter(different).count();
+        wrong += n;
+        bad_runs += usize::from(n > 0);
+        open += verdicts
+            .iter()
+            .filter(|v| **v == Verdict::Inconclusive)
+            .count();
+    }
+    println!(
+        "{wrong} wrong in {bad_runs} of {runs} runs, {open} open of {}",
+        runs * 41
+    );
+    assert!(
+        bad_runs <= 3,
+        "{bad_runs} of {runs} runs call something different"
+    );
+}
+
+#[test]
+fn five_per_cent_are_found_between_two_runs() {
+    let mut factors = [1.0; 13];
+    factors[7] = 1.05;
+    // Unlike pairs, records of different processes need more than the usual rounds to be sure of it on
+    // a machine as bad as this.
+    for (rounds, least) in [(ROUNDS, 35), (2 * ROUNDS, 70)] {
+        let found = (0..100).filter(|&seed| {
+            let c = compared(SHARED, &factors, rounds, seed);
+            c.changes[7].comparison.verdict == Verdict::Slower
+        });
+        let found = found.count();
+        println!("found {found} of 100 in {rounds} rounds");
+        assert!(found >= least, "{found} of 100 in {rounds} rounds");
+    }
 }
