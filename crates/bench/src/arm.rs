@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::conditions::Usage;
+use crate::scan::ScanTime;
 use crate::statistics::{CONFIDENCE, Interval, Latency, Summary, median, median_interval};
 use crate::verdict::Comparison;
 
@@ -73,6 +74,8 @@ pub struct Arm {
     pub throughput: Option<f64>,
     /// What a run costs beside time.
     pub per_run: Option<PerRun>,
+    /// What a whole scan costs, in the suite that is about scans.
+    pub scan: Option<ScanTime>,
     /// The most memory that a process held which did nothing but load and run this arm.
     pub peak_rss_bytes: Option<u64>,
     /// What the engine says of its settings.

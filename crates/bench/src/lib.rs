@@ -18,7 +18,11 @@ pub mod profile;
 pub mod program;
 pub mod ranking;
 pub mod record;
+pub mod resume;
 pub mod rounds;
+pub mod scan;
+#[cfg(test)]
+mod schema;
 pub mod shift;
 pub mod statistics;
 pub mod store;

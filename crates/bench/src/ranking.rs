@@ -49,6 +49,14 @@ pub fn table(record: &Record) -> Table {
         let speed = |a: &Arm| figure(a.equivalent_images());
         columns.push(("equiv img/s", Right, speed));
     }
+    if record.arms.iter().any(|a| a.scan.is_some()) {
+        columns.push(("runs/scan", Right, |a| {
+            a.scan.map_or("-".into(), |s| s.runs.to_string())
+        }));
+        columns.push(("s/scan, network", Right, |a| {
+            figure(a.scan.map(|s| s.network_seconds))
+        }));
+    }
     let header = columns.iter().map(|(name, align, _)| (*name, *align));
     let header: Vec<_> = std::iter::once(("#", Right)).chain(header).collect();
     let mut table = Table::new(&header);

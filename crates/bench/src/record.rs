@@ -12,6 +12,7 @@ pub use crate::arm::{Arm, Check, PerRun, Status, Visit, WarmUp};
 use crate::conditions::Usage;
 use crate::json;
 use crate::machine::Machine;
+use crate::scan::Scan;
 use crate::store;
 use crate::verdict::NoiseFloor;
 
@@ -90,6 +91,38 @@ pub struct Options {
     pub threads: Vec<usize>,
     /// Images or volumes in a run.
     pub batch: usize,
+    /// What was asked of the arms; nothing in records of versions that knew one scenario only.
+    pub scenario: Option<Scenario>,
+    /// The scan that networks are compared on, in the suite that is about scans.
+    pub scan: Option<Scan>,
+}
+
+/// How inputs come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum Scenario {
+    /// One input after the other, all threads on each: how long one waits.
+    #[default]
+    Latency,
+    /// All inputs are there at once, one stream of one thread per CPU: how many one gets done.
+    Throughput,
+    /// A newer slicewise says something that this one does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+impl std::str::FromStr for Scenario {
+    type Err = String;
+    fn from_str(name: &str) -> Result<Scenario, String> {
+        match name {
+            "latency" => Ok(Scenario::Latency),
+            "throughput" => Ok(Scenario::Throughput),
+            _ => Err(format!(
+                "'{name}' is not a scenario; there are: latency, throughput"
+            )),
+        }
+    }
 }
 
 /// An engine as it was found.
@@ -134,7 +167,9 @@ pub enum RecordError {
     #[error(transparent)]
     Write(#[from] store::StoreError),
     /// The file is no JSON, or JSON of something else.
-    #[error("{file} is not a benchmark record: {problem}")]
+    #[error(
+        "{file} is not a benchmark record: {problem}; give the .json file of 'slicewise bench', or measure again"
+    )]
     NotARecord {
         /// The file.
         file: String,

@@ -12,6 +12,7 @@ use crate::date::now_rfc3339;
 use crate::judge;
 use crate::record::{Arm, Check, Record, Status, Visit};
 use crate::rounds::{self, Clock, Conduct, Protocol, Step, Watch, Workload};
+use crate::scan;
 
 /// Arms in a group at most, the reference arm aside. Every arm of a group is loaded at the same time.
 const GROUP: usize = 12;
@@ -219,6 +220,7 @@ impl<L: Laboratory> Campaign<'_, L> {
     /// That arm will not change any more.
     fn finish(&mut self, i: usize) {
         self.record.arms[i].done = true;
+        scan::apply(self.record);
         self.tell(Event::Done(i));
     }
 
