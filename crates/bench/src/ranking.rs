@@ -67,6 +67,38 @@ pub fn table(record: &Record) -> Table {
     table
 }
 
+/// The `most` fastest arms so far as lines of a table, for a terminal that shows them growing.
+pub fn leaders(record: &Record, most: usize) -> Vec<String> {
+    use Align::{Left, Right};
+    let header = [
+        ("#", Right),
+        ("model", Left),
+        ("on", Left),
+        ("img/s", Right),
+        ("ms", Right),
+        ("runs", Right),
+        ("time / reference", Right),
+        ("verdict", Left),
+    ];
+    let mut table = Table::new(&header);
+    for (place, arm) in record.ranked().into_iter().take(most).enumerate() {
+        table.row([
+            (place + 1).to_string(),
+            arm.model.clone(),
+            arm.place(),
+            figure(arm.throughput),
+            figure(arm.statistics.map(|s| s.median_ms)),
+            arm.statistics.map_or("-".into(), |s| s.runs.to_string()),
+            versus(arm),
+            verdict(arm),
+        ]);
+    }
+    match table.is_empty() {
+        true => Vec::new(),
+        false => table.to_string().lines().map(str::to_owned).collect(),
+    }
+}
+
 fn range(interval: &Interval) -> String {
     format!("{}-{}", short(interval.low), short(interval.high))
 }
