@@ -12,8 +12,8 @@ const LABELS: &str = "labels that differ";
 
 /// How far off the scores of a precision may be.
 ///
-/// f32: engines add in another order, and some use Winograd's algorithm. bf16: 8 bits of mantissa in
-/// every product. int8: a step of 1/255 of each layer's range.
+/// f32: engines add in another order, and some use Winograd's algorithm; 1e-5 was seen. bf16: 8 bits of
+/// mantissa in every product; 5e-2 was seen. int8: a step of 1/255 of each layer's range.
 fn score_tolerance(precision: Precision) -> f64 {
     match precision {
         Precision::F32 => 1e-3,
@@ -23,11 +23,11 @@ fn score_tolerance(precision: Precision) -> f64 {
 }
 
 /// What share of labels may differ. The weights are not trained, so that many pixels have two classes
-/// that score almost the same; a trained network would differ less.
+/// that score almost the same; a trained network would differ less. Of bf16, 1.6 % were seen.
 fn label_tolerance(precision: Precision) -> f64 {
     match precision {
         Precision::F32 => 1e-3,
-        Precision::Bf16 => 0.1,
+        Precision::Bf16 => 0.05,
         Precision::Int8 => 0.5,
     }
 }

@@ -38,6 +38,23 @@ pub fn table(record: &Record) -> Table {
     if facts(record, |a| a.threads.to_string()).len() > 1 {
         columns.insert(4, ("threads", Right, |a| a.threads.to_string()));
     }
+    let percentiles: [Column; 2] = [
+        ("p90 ms", Right, |a| {
+            figure(a.latency.and_then(|l| l.p90_ms))
+        }),
+        ("p99 ms", Right, |a| {
+            figure(a.latency.and_then(|l| l.p99_ms))
+        }),
+    ];
+    let supported: [fn(&Arm) -> bool; 2] = [
+        |a| a.latency.is_some_and(|l| l.p90_ms.is_some()),
+        |a| a.latency.is_some_and(|l| l.p99_ms.is_some()),
+    ];
+    for (column, supported) in percentiles.into_iter().zip(supported) {
+        if record.arms.iter().any(supported) {
+            columns.push(column);
+        }
+    }
     if record.arms.iter().any(|a| a.versus_reference.is_some()) {
         columns.push(("time / reference", Right, versus));
         columns.push(("verdict", Left, verdict));

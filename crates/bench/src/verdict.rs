@@ -11,6 +11,9 @@ use crate::statistics::{CONFIDENCE, Interval, median, median_interval};
 /// there. Where code lies in memory alone makes that much.
 pub const SMALLEST_DIFFERENCE: f64 = 0.02;
 
+/// With a larger margin than this nothing is called the same: on such a machine nobody could tell.
+pub const LARGEST_SAME: f64 = 0.1;
+
 /// What may be said of two times.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -86,14 +89,14 @@ impl Comparison {
     }
 }
 
-/// The rule: FASTER or SLOWER if the whole interval lies beyond the margin, SAME if all of it lies within,
-/// INCONCLUSIVE otherwise. `interval` is that of the logarithm.
+/// The rule: FASTER or SLOWER if the whole interval lies beyond the margin, SAME if all of it lies within
+/// and the margin is not above [`LARGEST_SAME`], INCONCLUSIVE otherwise. `interval` is that of the logarithm.
 pub fn decide(interval: Option<Interval>, margin: f64) -> Verdict {
     let edge = margin.ln_1p();
     match interval {
         Some(i) if i.low > edge => Verdict::Slower,
         Some(i) if i.high < -edge => Verdict::Faster,
-        Some(i) if i.low >= -edge && i.high <= edge => Verdict::Same,
+        Some(i) if i.low >= -edge && i.high <= edge && margin <= LARGEST_SAME => Verdict::Same,
         _ => Verdict::Inconclusive,
     }
 }
@@ -160,6 +163,15 @@ mod tests {
             let interval = ends.map(|(low, high)| Interval { low, high });
             assert_eq!(decide(interval, 0.02), want, "{ends:?}");
         }
+        let equal = Some(Interval {
+            low: 0.0,
+            high: 0.0,
+        });
+        assert_eq!(
+            decide(equal, 0.3),
+            Verdict::Inconclusive,
+            "too noisy to say"
+        );
     }
 
     #[test]
