@@ -104,7 +104,7 @@ fn is_usage(error: &Error) -> bool {
             || cause.downcast_ref::<ZooError>().is_some_and(zoo)
             || cause.downcast_ref::<PlanError>().is_some_and(|e| match e {
                 PlanError::Model(e) => zoo(e),
-                PlanError::Suite(_) => true,
+                PlanError::Suite(_) | PlanError::Reference(_) => true,
                 _ => false,
             })
             || matches!(cause.downcast_ref(), Some(EngineError::Unknown(_)))

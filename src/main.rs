@@ -11,7 +11,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use commands::{bench, completions, doctor, engines, kernels, models, profile, run, trial};
+use commands::{
+    bench, compare, completions, doctor, engines, kernels, models, profile, run, trial,
+};
 
 /// Finds, tunes and runs the fastest medical-image segmentation network on the CPU at hand.
 #[derive(Parser)]
@@ -21,12 +23,13 @@ use commands::{bench, completions, doctor, engines, kernels, models, profile, ru
     after_help = "\
 Examples:
   slicewise bench                          which network is fastest here, in a minute or two
+  slicewise compare before.json after.json what has become faster or slower
   slicewise models list                    what there is to choose from
   slicewise engines add onnxruntime        one more engine to compare
   slicewise profile resnet18+fpn           where the time of a network goes
   slicewise run mobilenetv4_conv_small+fpn --input x.npy --output labels.npy --task labels
 
-Exit codes: 0 done, 1 failed, 2 bad usage, 130 interrupted."
+Exit codes: 0 done, 1 failed, 2 bad usage, 3 something is slower (compare), 130 interrupted."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -36,6 +39,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Bench(bench::Args),
+    Compare(compare::Args),
     Models(models::Args),
     Run(run::Args),
     Profile(profile::Args),
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
     engines::probe_libraries_in_children();
     let result = match cli.command {
         Command::Bench(args) => bench::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Models(args) => models::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Profile(args) => profile::run(&args),

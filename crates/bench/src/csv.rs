@@ -5,7 +5,9 @@
 //! is a mode of PyTorch, here engine and precision. A suite whose original has no such column
 //! gets one file per mode.
 
-use crate::record::{Arm, Record};
+mod wide;
+
+use crate::record::{Arm, Record, Status};
 use crate::suite::Suite;
 
 /// A table's columns.
@@ -80,23 +82,56 @@ const TWO_VS_THREE: Columns = &[
     }),
 ];
 
+/// What a whole scan costs, beside the original's table of single runs.
+const SCAN: Columns = &[
+    ("Model", |a| a.model.clone()),
+    ("Mode", Arm::mode),
+    ("Threads", |a| a.threads.to_string()),
+    ("Type", |a| a.dimensions.clone()),
+    ("Runs per scan", |a| {
+        a.scan.map(|s| s.runs.to_string()).unwrap_or_default()
+    }),
+    ("Time per run (ms)", time),
+    ("Network time per scan (s)", |a| {
+        number(a.scan.map(|s| s.network_seconds))
+    }),
+    ("End-to-end time per scan (s)", |a| {
+        match a.scan.and_then(|s| s.end_to_end_seconds) {
+            Some(seconds) => seconds.to_string(),
+            None => "not measured".into(),
+        }
+    }),
+];
+
 /// The files of a record: name and contents. Measured arms only, in the record's order.
 pub fn files(record: &Record) -> Vec<(String, String)> {
     let suite: Suite = record.suite.parse().unwrap_or_default();
-    let measured = |a: &&Arm| a.statistics.is_some();
+    let measured = |a: &&Arm| a.status == Status::Measured && a.statistics.is_some();
     let arms: Vec<&Arm> = record.arms.iter().filter(measured).collect();
-    let columns = match suite {
-        Suite::Quick => QUICK,
-        Suite::Encoders => ENCODERS,
-        Suite::Fpn | Suite::Unet => DECODER,
-        Suite::Combined => COMBINED,
-        Suite::TwoVsThree => TWO_VS_THREE,
-    };
-    if matches!(suite, Suite::Quick | Suite::Encoders) {
-        return vec![(format!("{suite}.csv"), table(columns, &arms))];
+    match suite {
+        Suite::Quick => vec![("quick.csv".into(), table(QUICK, &arms))],
+        Suite::Encoders => vec![
+            ("encoders.csv".into(), table(ENCODERS, &arms)),
+            ("encoders-comparison.csv".into(), wide::encoders(&arms)),
+        ],
+        Suite::Quantization => vec![
+            ("quantization.csv".into(), wide::quantization(&arms)),
+            ("quantization-all.csv".into(), table(QUICK, &arms)),
+        ],
+        Suite::Fpn | Suite::Unet => by_mode(suite, DECODER, &arms),
+        Suite::Combined => by_mode(suite, COMBINED, &arms),
+        Suite::TwoVsThree => {
+            let mut files = by_mode(suite, TWO_VS_THREE, &arms);
+            files.push(("2d-vs-3d-scan.csv".into(), table(SCAN, &arms)));
+            files
+        }
     }
+}
+
+/// One file for each mode, where the original has no column for it.
+fn by_mode(suite: Suite, columns: Columns, arms: &[&Arm]) -> Vec<(String, String)> {
     let mut modes: Vec<String> = Vec::new();
-    for arm in &arms {
+    for arm in arms {
         let mode = file_mode(arm);
         if !modes.contains(&mode) {
             modes.push(mode);
@@ -105,11 +140,8 @@ pub fn files(record: &Record) -> Vec<(String, String)> {
     modes
         .into_iter()
         .map(|mode| {
-            let arms: Vec<&Arm> = arms
-                .iter()
-                .copied()
-                .filter(|a| file_mode(a) == mode)
-                .collect();
+            let of_mode = arms.iter().copied().filter(|a| file_mode(a) == mode);
+            let arms: Vec<&Arm> = of_mode.collect();
             (format!("{suite}-{mode}.csv"), table(columns, &arms))
         })
         .collect()
@@ -117,20 +149,28 @@ pub fn files(record: &Record) -> Vec<(String, String)> {
 
 /// How an arm's mode is written in a file's name: `native-f32-2t`.
 fn file_mode(arm: &Arm) -> String {
-    format!("{}-{}-{}t", arm.engine, arm.precision, arm.threads)
+    let streams = match arm.streams {
+        0 | 1 => String::new(),
+        n => format!("{n}x"),
+    };
+    format!("{}-{}-{streams}{}t", arm.engine, arm.precision, arm.threads)
 }
 
 fn table(columns: Columns, arms: &[&Arm]) -> String {
     let header: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
     let mut text = header.join(",") + "\n";
     for arm in arms {
-        let cells: Vec<String> = columns.iter().map(|(_, cell)| quote(cell(arm))).collect();
-        text += &(cells.join(",") + "\n");
+        text += &line(columns.iter().map(|(_, cell)| cell(arm)));
     }
     text
 }
 
-/// A cell as RFC 4180 wants it.
+/// A line of cells as RFC 4180 wants them.
+fn line(cells: impl IntoIterator<Item = String>) -> String {
+    let cells: Vec<String> = cells.into_iter().map(quote).collect();
+    cells.join(",") + "\n"
+}
+
 fn quote(cell: String) -> String {
     if cell.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", cell.replace('"', "\"\""))
@@ -198,6 +238,10 @@ mod tests {
             Suite::TwoVsThree,
             "Model,Encoder,Decoder,Type,Params (M),Time (ms),Throughput (vol/s),Equiv Throughput (img/s)",
         ),
+        (
+            Suite::Quantization,
+            "encoder,params,pt_baseline,pt_autocast,pt_compiled,ort_fp32,ort_int8,baseline_throughput,autocast_throughput,compiled_throughput,ort_fp32_throughput,ort_int8_throughput",
+        ),
     ];
 
     fn of(suite: Suite) -> Vec<(String, String)> {
@@ -212,6 +256,11 @@ mod tests {
             let (name, text) = &of(*suite)[0];
             assert_eq!(text.lines().next(), Some(*want), "{name}");
         }
+        let comparison = &of(Suite::Encoders)[1];
+        assert_eq!(
+            comparison.1.lines().next(),
+            Some("Model,baseline,autocast,compile,autocast+compile,Speedup (ac+c vs base)")
+        );
     }
 
     #[test]
@@ -261,14 +310,35 @@ mod tests {
     }
 
     #[test]
+    fn a_scan_has_its_own_table_and_nothing_in_it_is_guessed() {
+        let mut record = sample();
+        record.suite = Suite::TwoVsThree.name().into();
+        crate::scan::apply(&mut record);
+        let (name, text) = files(&record).pop().unwrap();
+        assert_eq!(name, "2d-vs-3d-scan.csv");
+        assert!(
+            text.contains("\nfast+fpn,native f32,2,2D,300,10,3,not measured\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_wrong_arm_is_in_no_table() {
+        let mut record = sample();
+        record.arms[1].status = Status::Wrong;
+        assert!(!files(&record)[0].1.contains("fast+fpn"));
+    }
+
+    #[test]
     fn each_mode_has_its_file_where_the_original_has_no_column_for_it() {
         let mut record = sample();
         record.suite = "unet".into();
         record.arms[1].engine = "openvino".into();
+        record.arms[1].streams = 4;
         let names: Vec<_> = files(&record).into_iter().map(|f| f.0).collect();
         assert_eq!(
             names,
-            ["unet-native-f32-2t.csv", "unet-openvino-f32-2t.csv"]
+            ["unet-native-f32-2t.csv", "unet-openvino-f32-4x2t.csv"]
         );
     }
 

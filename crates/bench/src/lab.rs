@@ -1,46 +1,146 @@
-//! The laboratory with real engines: arms are models of the zoo, tried in a child process and
-//! loaded into this one.
+//! The laboratory with real engines: arms are models of the zoo, tried in a child process, loaded
+//! into this one and checked.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use slicewise_engines::{self as engines, Availability, CompileOptions, Engine, Session, process};
-use slicewise_graph::Tensor;
+use slicewise_engines::{
+    self as engines, Availability, CompileOptions, Engine, Precision, Session, process,
+};
+use slicewise_graph::{Graph, GraphError, Tensor, reference};
 use slicewise_zoo as zoo;
 
-use crate::campaign::{Laboratory, Loaded, Trial, TrialError};
+use crate::campaign::{Laboratory, Loaded, Refusal, Trial, TrialError};
+use crate::check;
 use crate::machine;
 use crate::plan::{self, Offer};
-use crate::record::{AbsentEngine, Arm, EngineFacts};
+use crate::record::{AbsentEngine, Arm, Check, EngineFacts};
 use crate::rounds::Workload;
 
 /// A trial makes a second run if the first took less: only then is there a warm one.
 const WARM_RUN_UP_TO: Duration = Duration::from_secs(5);
 
-/// A compiled model and what it is fed.
+/// How long a burst of images on several streams takes, about.
+const BURST: Duration = Duration::from_millis(200);
+/// Images of a burst and stream at most.
+const LONGEST_BURST: usize = 64;
+
+/// Networks of at most this many multiply-accumulates are checked against plain arithmetic, which takes
+/// about a second for as many.
+const PLAIN_MACS: u64 = 50_000_000;
+
+/// GhostNet multiplies by sigmoids, which the usual fill drives so far that rounding alone changes the
+/// answer by a quarter; then no output would be right. See `tools/reference/README.md`.
+const GATED: (&str, f32) = ("ghostnet", 0.75);
+
+/// What the output of other arms is compared with.
+const NATIVE: &str = "native";
+
+/// A compiled model on one stream or several, and what it is fed.
 pub struct Network {
-    session: Box<dyn Session>,
+    streams: Vec<Box<dyn Session>>,
     input: Tensor,
+    /// Inputs of a run, over all streams.
+    inputs: usize,
 }
 
 impl Workload for Network {
     fn run(&mut self) -> Result<(), String> {
-        let inputs = std::slice::from_ref(&self.input);
-        self.session.run(inputs).map(|_| ()).map_err(one_line)
+        let input = std::slice::from_ref(&self.input);
+        if let [session] = self.streams.as_mut_slice() {
+            return session.run(input).map(|_| ()).map_err(one_line);
+        }
+        let next = AtomicUsize::new(0);
+        let (next, all) = (&next, self.inputs);
+        std::thread::scope(|scope| {
+            let work = |session: &mut Box<dyn Session>| {
+                while next.fetch_add(1, Ordering::Relaxed) < all {
+                    session.run(input).map_err(one_line)?;
+                }
+                Ok(())
+            };
+            let threads: Vec<_> = self
+                .streams
+                .iter_mut()
+                .map(|session| scope.spawn(move || work(session)))
+                .collect();
+            let ended = |t: std::thread::ScopedJoinHandle<'_, Result<(), String>>| {
+                t.join().unwrap_or_else(|_| Err("a stream panicked".into()))
+            };
+            // Every thread is waited for, whatever the others say.
+            let results: Vec<_> = threads.into_iter().map(ended).collect();
+            results.into_iter().collect()
+        })
     }
 }
 
 /// Loads arms into this process and tries them in others.
 pub struct EngineLab<'a> {
-    /// The program and the arguments that precede an arm as JSON; it calls [`try_here`] and prints
-    /// the trial as JSON on the last line of its output.
-    pub trial_command: (PathBuf, Vec<OsString>),
-    /// Ends a trial early.
-    pub stop: &'a dyn Fn() -> bool,
+    trial_command: (PathBuf, Vec<OsString>),
+    stop: &'a dyn Fn() -> bool,
+    /// The last model's output, which the next arms are likely to be compared with too.
+    expected: Option<Expected>,
+}
+
+/// What a model should give.
+struct Expected {
+    /// An arm of that model, input and task.
+    arm: Arm,
+    outputs: Vec<Tensor>,
+    /// Where it comes from.
+    source: String,
+}
+
+impl<'a> EngineLab<'a> {
+    /// `trial_command` is the program and the arguments that precede an arm as JSON; it calls
+    /// [`try_here`] and prints the trial as JSON on the last line of its output. `stop` ends a trial
+    /// early.
+    pub fn new(trial_command: (PathBuf, Vec<OsString>), stop: &'a dyn Fn() -> bool) -> Self {
+        EngineLab {
+            trial_command,
+            stop,
+            expected: None,
+        }
+    }
+
+    /// Compares the arm's output with what it should be. `None` where there is nothing to compare with:
+    /// the native engine is what others are compared with.
+    fn check(&mut self, arm: &Arm, network: &mut Network) -> Result<Option<Check>, Refusal> {
+        let is_small = arm.macs.is_some_and(|macs| macs <= PLAIN_MACS);
+        if arm.engine == NATIVE && !is_small {
+            return Ok(None);
+        }
+        let known = self.expected.take().filter(|e| {
+            e.arm.model == arm.model
+                && e.arm.task == arm.task
+                && e.arm.input == arm.input
+                && e.arm.classes == arm.classes
+        });
+        let expected = match known {
+            Some(expected) => expected,
+            None => expect(arm, is_small).map_err(Refusal::Failed)?,
+        };
+        let precision = arm.precision.parse().map_err(Refusal::Failed)?;
+        let input = std::slice::from_ref(&network.input);
+        let mut last = None;
+        for session in &mut network.streams {
+            let failed = |e| Refusal::Failed(one_line(e));
+            let got = session.run(input).map_err(failed)?;
+            let check = check::compare(got, &expected.outputs, precision, &expected.source);
+            let check = check.map_err(Refusal::Failed)?;
+            if !check.passed() {
+                self.expected = Some(expected);
+                return Err(Refusal::Wrong(check));
+            }
+            last = Some(check);
+        }
+        self.expected = Some(expected);
+        Ok(last)
+    }
 }
 
 impl Laboratory for EngineLab<'_> {
@@ -73,8 +173,19 @@ impl Laboratory for EngineLab<'_> {
         }
     }
 
-    fn load(&mut self, arm: &Arm) -> Result<Loaded<Network>, String> {
-        load(arm)
+    fn load(&mut self, arm: &Arm) -> Result<Loaded<Network>, Refusal> {
+        let mut loaded = load(arm).map_err(Refusal::Failed)?;
+        let network = &mut loaded.workload;
+        let first = run_once(network).map_err(Refusal::Failed)?;
+        loaded.first_ms = (network.streams.len() == 1).then_some(first * 1e3);
+        loaded.check = self.check(arm, network)?;
+        if network.streams.len() > 1 {
+            let warm = run_once(network).map_err(Refusal::Failed)?;
+            let longest = (BURST.as_secs_f64() / warm.max(1e-6)).ceil() as usize;
+            network.inputs = network.streams.len() * longest.clamp(1, LONGEST_BURST);
+            loaded.burst = Some(network.inputs * arm.batch());
+        }
+        Ok(loaded)
     }
 }
 
@@ -86,11 +197,9 @@ pub fn try_here(arm: &Arm) -> Result<Trial, String> {
     let mut loaded = load(arm)?;
     let mut ms = Vec::new();
     for _ in 0..2 {
-        let begin = Instant::now();
-        loaded.workload.run()?;
-        let time = begin.elapsed();
-        ms.push(time.as_secs_f64() * 1e3);
-        if time > WARM_RUN_UP_TO {
+        let seconds = run_once(&mut loaded.workload)?;
+        ms.push(seconds * 1e3);
+        if seconds > WARM_RUN_UP_TO.as_secs_f64() {
             break;
         }
     }
@@ -101,28 +210,83 @@ pub fn try_here(arm: &Arm) -> Result<Trial, String> {
     })
 }
 
-/// Builds the arm's model with the deterministic fill and compiles it; the time is the engine's alone.
-fn load(arm: &Arm) -> Result<Loaded<Network>, String> {
-    let engine = engines::load(&arm.engine).map_err(one_line)?;
-    let options = CompileOptions {
+/// The seconds of a run.
+fn run_once(network: &mut Network) -> Result<f64, String> {
+    let begin = Instant::now();
+    network.run()?;
+    Ok(begin.elapsed().as_secs_f64())
+}
+
+/// Builds the arm's model with the deterministic fill.
+fn graph(arm: &Arm) -> Result<Graph, String> {
+    let mut graph = zoo::build(&arm.model, &plan::options_of(arm)).map_err(one_line)?;
+    let gain = match arm.model.starts_with(GATED.0) {
+        true => GATED.1,
+        false => 1.0,
+    };
+    graph
+        .load(|name, sizes| Ok::<_, GraphError>(zoo::fill_parameter(name, sizes, gain)))
+        .map_err(one_line)?;
+    Ok(graph)
+}
+
+fn compile_options(arm: &Arm) -> Result<CompileOptions, String> {
+    Ok(CompileOptions {
         task: arm.task.parse()?,
         precision: arm.precision.parse()?,
         threads: arm.threads.max(1),
         batch: arm.batch(),
-    };
-    let mut graph = zoo::build(&arm.model, &plan::options_of(arm)).map_err(one_line)?;
-    zoo::fill(&mut graph).map_err(one_line)?;
+    })
+}
+
+/// Compiles the arm's model, once per stream; the time is the engine's alone.
+fn load(arm: &Arm) -> Result<Loaded<Network>, String> {
+    let engine = engines::load(&arm.engine).map_err(one_line)?;
+    let options = compile_options(arm)?;
+    let graph = graph(arm)?;
     let begin = Instant::now();
-    let session = engine.compile(&graph, &options).map_err(one_line)?;
+    let streams = (0..arm.streams.max(1)).map(|_| engine.compile(&graph, &options));
+    let streams: Vec<_> = streams.collect::<Result<_, _>>().map_err(one_line)?;
     let load_ms = begin.elapsed().as_secs_f64() * 1e3;
-    let settings: BTreeMap<_, _> = session.settings().into_iter().collect();
+    let settings: Vec<_> = streams.first().map(|s| s.settings()).unwrap_or_default();
     Ok(Loaded {
         workload: Network {
-            session,
+            inputs: streams.len(),
+            streams,
             input: zoo::fill_input(&arm.input),
         },
         load_ms,
-        settings,
+        settings: settings.into_iter().collect(),
+        check: None,
+        first_ms: None,
+        burst: None,
+    })
+}
+
+/// What the arm's model gives for the arm's input: by plain arithmetic if asked for, else by the native
+/// engine.
+fn expect(arm: &Arm, plain: bool) -> Result<Expected, String> {
+    let graph = graph(arm)?;
+    let options = CompileOptions {
+        precision: Precision::F32,
+        threads: CompileOptions::default().threads,
+        ..compile_options(arm)?
+    };
+    let input = [zoo::fill_input(&arm.input)];
+    let (outputs, source) = if plain {
+        let graph = engines::prepare(&graph, &options).map_err(one_line)?;
+        let outputs = reference::run(&graph, &input).map_err(one_line)?;
+        (outputs, "plain arithmetic")
+    } else {
+        let engine = engines::load(NATIVE).map_err(one_line)?;
+        let mut session = engine.compile(&graph, &options).map_err(one_line)?;
+        let outputs = session.run(&input).map_err(one_line)?.to_vec();
+        (outputs, "native f32")
+    };
+    Ok(Expected {
+        arm: arm.clone(),
+        outputs,
+        source: source.to_owned(),
     })
 }
 

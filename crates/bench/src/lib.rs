@@ -2,21 +2,33 @@
 //! of it (statistics), and the record that holds all of it together with the machine it came from.
 #![forbid(unsafe_code)]
 
+mod arm;
 pub mod campaign;
+mod check;
+pub mod compare;
+pub mod conditions;
 pub mod csv;
 mod date;
 pub mod json;
+pub mod judge;
 pub mod lab;
 pub mod machine;
 pub mod plan;
 pub mod profile;
+pub mod program;
 pub mod ranking;
 pub mod record;
+pub mod resume;
 pub mod rounds;
+pub mod scan;
+#[cfg(test)]
+mod schema;
+pub mod shift;
 pub mod statistics;
 pub mod store;
 mod suite;
 pub mod table;
+pub mod verdict;
 
 pub use date::now_rfc3339;
 pub use suite::Suite;

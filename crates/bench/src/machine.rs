@@ -38,6 +38,7 @@ const ISA_OF_INTEREST: &[&str] = &[
 /// The machine as its operating system describes it. What a system does not tell is `None` or empty.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Machine {
     /// The operating system and the architecture: `linux x86_64`.
     pub system: String,
@@ -82,6 +83,7 @@ pub struct Machine {
 /// One cache.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Cache {
     /// 1 to 3.
     pub level: u32,

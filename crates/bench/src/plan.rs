@@ -4,7 +4,7 @@ use slicewise_engines::Precision;
 use slicewise_graph::{Op, Task, cost, passes};
 use slicewise_zoo::{self as zoo, Architecture, Form, ZooError};
 
-use crate::record::{Arm, Status};
+use crate::record::{Arm, Scenario, Status};
 use crate::suite::Suite;
 
 /// What a user asks for. What is empty or `None` is the suite's own choice.
@@ -14,10 +14,16 @@ pub struct Request {
     pub suite: Suite,
     /// Models, in the suite's words: an encoder's name gets the suite's decoders.
     pub models: Vec<String>,
-    /// Precisions; by default f32 alone.
+    /// Whether to measure fewer models.
+    pub quick: bool,
+    /// Precisions; by default f32 alone, except where the suite is about them.
     pub precisions: Vec<Precision>,
-    /// Threads; by default all that this process may use.
+    /// Threads on one input; by default all that this process may use, and one in streams.
     pub threads: Vec<usize>,
+    /// How inputs come.
+    pub scenario: Scenario,
+    /// The arm that others are compared with: `MODEL`, `MODEL@ENGINE` or `MODEL@ENGINE:PRECISION`.
+    pub reference: Option<String>,
     /// What is asked of the network.
     pub task: Option<Task>,
     /// The size of images: height and width.
@@ -47,6 +53,9 @@ pub enum PlanError {
     /// A model that the suite is not about.
     #[error("{0}")]
     Suite(String),
+    /// The arm that others are to be compared with is not among them.
+    #[error("--reference {0}: no arm is that; write MODEL, MODEL@ENGINE or MODEL@ENGINE:PRECISION")]
+    Reference(String),
 }
 
 /// What is known of a model before it runs.
@@ -112,9 +121,25 @@ pub fn arms(request: &Request, offers: &[Offer]) -> Result<Vec<Arm>, PlanError> 
                     let mut arm = describe(&model, &facts, offer, precision);
                     arm.task = task.to_string();
                     arm.threads = threads;
+                    if request.scenario == Scenario::Throughput {
+                        arm.streams = (usable_threads() / threads).max(1);
+                    }
                     arms.push(arm);
                 }
             }
+        }
+    }
+    if let Some(name) = &request.reference {
+        let is = |arm: &Arm| {
+            let (model, engine, precision) = (&arm.model, &arm.engine, &arm.precision);
+            name == model
+                || *name == format!("{model}@{engine}")
+                || *name == format!("{model}@{engine}:{precision}")
+        };
+        let runs = |arm: &&mut Arm| arm.status == Status::NotRun && is(arm);
+        match arms.iter_mut().find(runs) {
+            Some(arm) => arm.reference = true,
+            None => return Err(PlanError::Reference(name.clone())),
         }
     }
     Ok(arms)
@@ -138,24 +163,32 @@ fn models(request: &Request) -> Result<Vec<String>, PlanError> {
         models.extend(request.suite.expand(name).map_err(PlanError::Suite)?);
     }
     if request.models.is_empty() {
-        models = request.suite.models();
+        models = match request.quick {
+            true => request.suite.quick_models(),
+            false => request.suite.models(),
+        };
     }
     let mut seen = std::collections::HashSet::new();
     models.retain(|m| seen.insert(m.clone()));
     Ok(models)
 }
 
-/// Threads of arms: what was asked for, or all that this process may use.
+/// Threads of arms: what was asked for, or one in streams, or all that this process may use.
 pub fn threads(request: &Request) -> Vec<usize> {
-    match request.threads.is_empty() {
-        true => vec![std::thread::available_parallelism().map_or(1, |n| n.get())],
-        false => request.threads.clone(),
+    match (request.threads.is_empty(), request.scenario) {
+        (true, Scenario::Throughput) => vec![1],
+        (true, _) => vec![usable_threads()],
+        (false, _) => request.threads.clone(),
     }
+}
+
+fn usable_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get())
 }
 
 fn precisions(request: &Request) -> Vec<Precision> {
     match request.precisions.is_empty() {
-        true => vec![Precision::F32],
+        true => request.suite.precisions().to_vec(),
         false => request.precisions.clone(),
     }
 }
@@ -175,11 +208,13 @@ fn options_for(request: &Request, model: &str) -> Result<zoo::Options, PlanError
     })
 }
 
-/// Classifiers have no label map, so they are asked for logits unless the user insists.
+/// Classifiers have no label map, and 3D networks run on tiles that overlap, whose scores have to be added
+/// up: both are asked for logits unless the user insists.
 fn task_for(request: &Request, model: &str) -> Result<Task, PlanError> {
-    let classifier = matches!(zoo::parse(model)?, Architecture::Classifier(_));
+    let architecture = zoo::parse(model)?;
+    let has_map = !matches!(architecture, Architecture::Classifier(_));
     Ok(request.task.unwrap_or({
-        if request.suite.asks_for_labels() && !classifier {
+        if request.suite.asks_for_labels() && has_map && architecture.spatial_rank() == 2 {
             Task::Labels
         } else {
             Task::Logits
@@ -323,6 +358,46 @@ mod tests {
         );
         assert_eq!(arms[3].status, Status::Skipped);
         assert_eq!(arms[0].task, "logits", "a classifier has no label map");
+    }
+
+    #[test]
+    fn streams_take_a_thread_each_and_the_reference_is_the_one_that_is_named() {
+        let request = Request {
+            models: vec!["resnet18+fpn".into()],
+            image: Some([32, 32]),
+            scenario: Scenario::Throughput,
+            reference: Some("resnet18+fpn@openvino".into()),
+            ..Request::default()
+        };
+        let planned = arms(&request, &offers()).unwrap();
+        let cpus = std::thread::available_parallelism().unwrap().get();
+        for arm in &planned {
+            assert_eq!((arm.threads, arm.streams), (1, cpus));
+            assert_eq!(arm.reference, arm.engine == "openvino");
+        }
+        let wrong = Request {
+            reference: Some("resnet18@native".into()),
+            ..request
+        };
+        let error = arms(&wrong, &offers()).unwrap_err().to_string();
+        assert!(error.contains("no arm is that"), "{error}");
+    }
+
+    #[test]
+    fn in_a_hurry_the_originals_top_ten_are_measured() {
+        let request = |suite| Request {
+            suite,
+            quick: true,
+            ..Request::default()
+        };
+        let count = |suite| arms(&request(suite), &offers()[..1]).unwrap().len();
+        assert_eq!(count(Suite::Encoders), 10);
+        assert_eq!(
+            count(Suite::Fpn),
+            9,
+            "EdgeNeXt has no decoder in the original"
+        );
+        assert_eq!(count(Suite::TwoVsThree), 7);
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::record::{Arm, Record, Status};
-use crate::statistics::Summary;
+use crate::statistics::Interval;
 use crate::table::{Align, Table};
+use crate::verdict::margin;
 
 /// A column: its header, and what stands in it for an arm.
 type Column = (&'static str, Align, fn(&Arm) -> String);
@@ -22,9 +23,8 @@ pub fn table(record: &Record) -> Table {
         ("MACs G", Right, |a| scaled(a.macs, 1e9)),
         ("img/s", Right, |a| figure(a.throughput)),
         ("ms", Right, |a| figure(a.statistics.map(|s| s.median_ms))),
-        ("p25-p75", Right, |a| {
-            let spread = |s: Summary| format!("{}-{}", short(s.p25_ms), short(s.p75_ms));
-            a.statistics.map_or("-".into(), spread)
+        ("95% interval", Right, |a| {
+            a.interval.map_or("-".into(), |i| range(&i))
         }),
         ("runs", Right, |a| {
             a.statistics.map_or("-".into(), |s| s.runs.to_string())
@@ -38,9 +38,41 @@ pub fn table(record: &Record) -> Table {
     if facts(record, |a| a.threads.to_string()).len() > 1 {
         columns.insert(4, ("threads", Right, |a| a.threads.to_string()));
     }
+    let percentiles: [Column; 2] = [
+        ("p90 ms", Right, |a| {
+            figure(a.latency.and_then(|l| l.p90_ms))
+        }),
+        ("p99 ms", Right, |a| {
+            figure(a.latency.and_then(|l| l.p99_ms))
+        }),
+    ];
+    let supported: [fn(&Arm) -> bool; 2] = [
+        |a| a.latency.is_some_and(|l| l.p90_ms.is_some()),
+        |a| a.latency.is_some_and(|l| l.p99_ms.is_some()),
+    ];
+    for (column, supported) in percentiles.into_iter().zip(supported) {
+        if record.arms.iter().any(supported) {
+            columns.push(column);
+        }
+    }
+    if record.arms.iter().any(|a| a.versus_reference.is_some()) {
+        columns.push(("time / reference", Right, versus));
+        columns.push(("verdict", Left, verdict));
+    }
+    if record.arms.iter().any(|a| a.streams > 1) {
+        columns.insert(4, ("streams", Right, |a| a.streams.max(1).to_string()));
+    }
     if record.has_volumes() {
         let speed = |a: &Arm| figure(a.equivalent_images());
         columns.push(("equiv img/s", Right, speed));
+    }
+    if record.arms.iter().any(|a| a.scan.is_some()) {
+        columns.push(("runs/scan", Right, |a| {
+            a.scan.map_or("-".into(), |s| s.runs.to_string())
+        }));
+        columns.push(("s/scan, network", Right, |a| {
+            figure(a.scan.map(|s| s.network_seconds))
+        }));
     }
     let header = columns.iter().map(|(name, align, _)| (*name, *align));
     let header: Vec<_> = std::iter::once(("#", Right)).chain(header).collect();
@@ -50,6 +82,85 @@ pub fn table(record: &Record) -> Table {
         table.row(std::iter::once((place + 1).to_string()).chain(cells));
     }
     table
+}
+
+/// The `most` fastest arms so far as lines of a table, for a terminal that shows them growing.
+pub fn leaders(record: &Record, most: usize) -> Vec<String> {
+    use Align::{Left, Right};
+    let header = [
+        ("#", Right),
+        ("model", Left),
+        ("on", Left),
+        ("img/s", Right),
+        ("ms", Right),
+        ("runs", Right),
+        ("time / reference", Right),
+        ("verdict", Left),
+    ];
+    let mut table = Table::new(&header);
+    for (place, arm) in record.ranked().into_iter().take(most).enumerate() {
+        table.row([
+            (place + 1).to_string(),
+            arm.model.clone(),
+            arm.place(),
+            figure(arm.throughput),
+            figure(arm.statistics.map(|s| s.median_ms)),
+            arm.statistics.map_or("-".into(), |s| s.runs.to_string()),
+            versus(arm),
+            verdict(arm),
+        ]);
+    }
+    match table.is_empty() {
+        true => Vec::new(),
+        false => table.to_string().lines().map(str::to_owned).collect(),
+    }
+}
+
+fn range(interval: &Interval) -> String {
+    format!("{}-{}", short(interval.low), short(interval.high))
+}
+
+/// The arm's time in units of the reference's, with the interval.
+fn versus(arm: &Arm) -> String {
+    match arm.versus_reference {
+        Some(c) => match c.interval {
+            Some(i) => format!("{} [{}]", short(c.ratio), range(&i)),
+            None => short(c.ratio),
+        },
+        None if arm.reference => "1".into(),
+        None => "-".into(),
+    }
+}
+
+fn verdict(arm: &Arm) -> String {
+    match arm.versus_reference {
+        Some(c) => c.verdict.to_string(),
+        None if arm.reference => "reference".into(),
+        None => "-".into(),
+    }
+}
+
+/// What verdicts are worth here, in one line; `None` where there are none.
+pub fn noise(record: &Record) -> Option<String> {
+    let floor = record.noise_floor?;
+    let reference = record.arms.iter().find(|a| a.reference)?;
+    let percent = |fraction: f64| format!("{:.1} %", 100.0 * fraction);
+    let mut text = format!(
+        "noise floor {} ({}, twice a round, {} rounds); differences below {} count as none",
+        percent(floor.floor),
+        reference.label(),
+        floor.pairs,
+        percent(margin(Some(&floor))),
+    );
+    for (what, share) in [
+        ("others used", record.usage.others),
+        ("stolen", record.usage.steal),
+    ] {
+        if let Some(share) = share.filter(|s| *s >= 0.01) {
+            text += &format!("; {what} {} of the CPUs", percent(share));
+        }
+    }
+    Some(text)
 }
 
 /// What was measured and where, in one line: CPU, threads, inputs, tasks, classes.
@@ -111,6 +222,7 @@ pub fn remarks(record: &Record) -> Vec<String> {
             Status::NotRun => "not run".to_owned(),
             Status::Skipped => format!("skipped: {}", why.unwrap_or("-")),
             Status::Failed => format!("failed: {}", why.unwrap_or("-")),
+            Status::Wrong => format!("WRONG: {}", why.unwrap_or("-")),
             Status::Unknown => why.unwrap_or("-").to_owned(),
         };
         let place = arm.place();
@@ -128,8 +240,9 @@ pub fn remarks(record: &Record) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::AbsentEngine;
+    use crate::judge::judge;
     use crate::record::tests::sample;
+    use crate::record::{AbsentEngine, Visit};
 
     #[test]
     fn the_fastest_arm_comes_first() {
@@ -137,10 +250,39 @@ mod tests {
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), 4, "{text}");
         let cells: Vec<_> = lines[2].split_whitespace().collect();
-        let want = "1 fast+fpn 2D native f32 2.00 3.00 100 10.0 9.50-10.5 3 50.0 100";
+        let want = "1 fast+fpn 2D native f32 2.00 3.00 100 10.0 - 3 50.0 100";
         let want: Vec<_> = want.split(' ').collect();
         assert_eq!(cells, want);
         assert!(lines[3].contains("slow+fpn"));
+    }
+
+    #[test]
+    fn verdicts_are_shown_beside_the_noise_that_they_are_made_in() {
+        let mut record = sample();
+        assert_eq!(noise(&record), None);
+        let visit = |round: usize, ms: f64| Visit {
+            round,
+            ms: vec![ms],
+            ..Visit::default()
+        };
+        for (arm, ms) in [(0, 40.0), (1, 10.0)] {
+            record.arms[arm].visits = (0..9).map(|r| visit(r, ms)).collect();
+            record.arms[arm].summarise();
+        }
+        record.arms[0].reference = true;
+        record.arms[0].control = record.arms[0].visits.clone();
+        record.usage.others = Some(0.25);
+        judge(&mut record);
+        let text = table(&record).to_string();
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines[2].contains("10.0-10.0"), "{text}");
+        assert!(lines[2].ends_with("0.250 [0.250-0.250]  FASTER"), "{text}");
+        assert!(lines[3].ends_with("1  reference"), "{text}");
+        assert_eq!(
+            noise(&record).unwrap(),
+            "noise floor 0.0 % (slow+fpn, native f32, 2 threads, twice a round, 9 rounds); \
+             differences below 2.0 % count as none; others used 25.0 % of the CPUs"
+        );
     }
 
     #[test]

@@ -4,15 +4,17 @@
 //! older slicewise reads a newer record (it ignores what it does not know) and a newer one an older
 //! record. What could not be read that way would raise [`SCHEMA`].
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::arm::{Arm, Check, PerRun, Status, Visit, WarmUp};
+use crate::conditions::Usage;
 use crate::json;
 use crate::machine::Machine;
-use crate::statistics::Summary;
+use crate::scan::Scan;
 use crate::store;
+use crate::verdict::NoiseFloor;
 
 /// What [`Record::kind`] says.
 pub const KIND: &str = "slicewise-bench";
@@ -21,6 +23,7 @@ pub const SCHEMA: u32 = 1;
 
 /// One run of one suite.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Record {
     /// Always `slicewise-bench`: tells a record from other JSON.
     pub kind: String,
@@ -28,6 +31,9 @@ pub struct Record {
     pub schema: u32,
     /// The version of slicewise that measured.
     pub slicewise: String,
+    /// The SHA-256 of the program that measured: the native engine is part of it.
+    #[serde(default)]
+    pub program_sha256: Option<String>,
     /// The command line that was given.
     #[serde(default)]
     pub command: Vec<String>,
@@ -52,6 +58,12 @@ pub struct Record {
     /// The engines that were not, with the reason.
     #[serde(default)]
     pub absent_engines: Vec<AbsentEngine>,
+    /// How different the reference arm looked from itself.
+    #[serde(default)]
+    pub noise_floor: Option<NoiseFloor>,
+    /// What the whole measurement cost, and what disturbed it.
+    #[serde(default)]
+    pub usage: Usage,
     /// What was measured.
     pub arms: Vec<Arm>,
 }
@@ -59,11 +71,15 @@ pub struct Record {
 /// What a benchmark was asked for, and the protocol that it followed.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Options {
     /// The time that the suite may take, in seconds; a slow arm's only run may exceed it.
     pub seconds: f64,
-    /// Rounds at most; each visits every arm.
+    /// Rounds in which every arm is visited, unless its share of the time is over.
     pub rounds: usize,
+    /// Rounds at most: those beyond [`Options::rounds`] are for arms whose verdict is open. 0 in records of
+    /// versions without verdicts.
+    pub most_rounds: usize,
     /// How long a visit's back-to-back runs go on, in milliseconds.
     pub visit_ms: f64,
     /// The pause before each visit, in which the threads of other engines come to rest.
@@ -75,10 +91,43 @@ pub struct Options {
     pub threads: Vec<usize>,
     /// Images or volumes in a run.
     pub batch: usize,
+    /// What was asked of the arms; nothing in records of versions that knew one scenario only.
+    pub scenario: Option<Scenario>,
+    /// The scan that networks are compared on, in the suite that is about scans.
+    pub scan: Option<Scan>,
+}
+
+/// How inputs come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum Scenario {
+    /// One input after the other, all threads on each: how long one waits.
+    #[default]
+    Latency,
+    /// All inputs are there at once, one stream of one thread per CPU: how many one gets done.
+    Throughput,
+    /// A newer slicewise says something that this one does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+impl std::str::FromStr for Scenario {
+    type Err = String;
+    fn from_str(name: &str) -> Result<Scenario, String> {
+        match name {
+            "latency" => Ok(Scenario::Latency),
+            "throughput" => Ok(Scenario::Throughput),
+            _ => Err(format!(
+                "'{name}' is not a scenario; there are: latency, throughput"
+            )),
+        }
+    }
 }
 
 /// An engine as it was found.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct EngineFacts {
     /// `native`, `onnxruntime`, `openvino`.
     pub name: String,
@@ -94,136 +143,12 @@ pub struct EngineFacts {
 
 /// An engine that was not there.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AbsentEngine {
     /// Its name.
     pub name: String,
     /// Why, and how to mend it.
     pub reason: String,
-}
-
-/// One thing that is measured: a model on an engine, in a precision, with so many threads.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Arm {
-    /// The model's name.
-    pub model: String,
-    /// Whether it takes images or volumes: `2D` or `3D`.
-    #[serde(rename = "type")]
-    pub dimensions: String,
-    /// The engine's name.
-    pub engine: String,
-    /// `f32`, `bf16` or `int8`.
-    pub precision: String,
-    /// Threads that work on one run.
-    pub threads: usize,
-    /// `logits` or `labels`.
-    pub task: String,
-    /// The input's sizes, `[N, C, H, W]` or `[N, C, D, H, W]`.
-    pub input: Vec<usize>,
-    /// Classes of the head.
-    pub classes: Option<usize>,
-    /// Parameters of the deployed form, as the reference counts them.
-    pub parameters: Option<u64>,
-    /// Those of the encoder alone.
-    pub encoder_parameters: Option<u64>,
-    /// Multiply-accumulates of one image or volume, without dead branches.
-    pub macs: Option<u64>,
-    /// What became of it.
-    pub status: Status,
-    /// Why it was not measured, or what limits the measurement.
-    pub reason: Option<String>,
-    /// The time that the engine took to make the model ready, in milliseconds.
-    pub load_ms: Option<f64>,
-    /// The first run after loading, in milliseconds.
-    pub first_ms: Option<f64>,
-    /// The runs, visit by visit.
-    pub visits: Vec<Visit>,
-    /// What they come to.
-    pub statistics: Option<Summary>,
-    /// Images or volumes per second at the median.
-    pub throughput: Option<f64>,
-    /// The most memory that a process held which did nothing but load and run this arm.
-    pub peak_rss_bytes: Option<u64>,
-    /// What the engine says of its settings.
-    pub settings: BTreeMap<String, String>,
-}
-
-/// The back-to-back runs of one arm in one round. Visits of the same round are comparable pairs.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-pub struct Visit {
-    /// The round, from 0.
-    pub round: usize,
-    /// Each run's duration in milliseconds.
-    pub ms: Vec<f64>,
-}
-
-impl AsRef<[f64]> for Visit {
-    fn as_ref(&self) -> &[f64] {
-        &self.ms
-    }
-}
-
-/// What became of an arm.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Status {
-    /// Its turn has not come, or the benchmark was interrupted before.
-    #[default]
-    NotRun,
-    /// There are figures.
-    Measured,
-    /// It cannot run here, for a reason known beforehand.
-    Skipped,
-    /// It was tried and failed.
-    Failed,
-    /// A newer slicewise says something that this one does not know.
-    #[serde(other)]
-    Unknown,
-}
-
-impl Arm {
-    /// How the arm is named in one line: `mobilenetv4_conv_small+fpn, native f32, 2 threads`.
-    pub fn label(&self) -> String {
-        format!("{}, {}", self.model, self.place())
-    }
-
-    /// What the model runs on: `native f32, 2 threads`.
-    pub fn place(&self) -> String {
-        let s = if self.threads == 1 { "" } else { "s" };
-        format!("{}, {} thread{s}", self.mode(), self.threads)
-    }
-
-    /// Engine and precision: `native f32`.
-    pub fn mode(&self) -> String {
-        format!("{} {}", self.engine, self.precision)
-    }
-
-    /// Images or volumes in a run.
-    pub fn batch(&self) -> usize {
-        self.input.first().copied().unwrap_or(1).max(1)
-    }
-
-    /// Works out [`Arm::statistics`] and [`Arm::throughput`] from [`Arm::visits`].
-    pub fn summarise(&mut self) {
-        self.statistics = Summary::of(&self.visits);
-        self.throughput = self.statistics.map(|s| s.per_second(self.batch()));
-        if self.statistics.is_some() {
-            self.status = Status::Measured;
-        }
-    }
-
-    /// Images per second and million parameters: what the original calls efficiency.
-    pub fn efficiency(&self) -> Option<f64> {
-        let parameters = self.parameters.filter(|&p| p > 0)?;
-        Some(self.throughput? / (parameters as f64 / 1e6))
-    }
-
-    /// Pixels or voxels per second in images of 512×512, as the original makes 2D and 3D comparable:
-    /// see [`Suite::TwoVsThree`](crate::Suite::TwoVsThree) for what that leaves out.
-    pub fn equivalent_images(&self) -> Option<f64> {
-        let points: usize = self.input.get(2..)?.iter().product();
-        Some(self.throughput? * points as f64 / f64::from(512 * 512))
-    }
 }
 
 /// Why a record could not be read or written.
@@ -242,7 +167,9 @@ pub enum RecordError {
     #[error(transparent)]
     Write(#[from] store::StoreError),
     /// The file is no JSON, or JSON of something else.
-    #[error("{file} is not a benchmark record: {problem}")]
+    #[error(
+        "{file} is not a benchmark record: {problem}; give the .json file of 'slicewise bench', or measure again"
+    )]
     NotARecord {
         /// The file.
         file: String,
@@ -338,8 +265,8 @@ pub(crate) mod tests {
             };
             if !ms.is_empty() {
                 arm.visits.push(Visit {
-                    round: 0,
                     ms: ms.to_vec(),
+                    ..Visit::default()
                 });
                 arm.summarise();
             }
@@ -350,6 +277,7 @@ pub(crate) mod tests {
             schema: SCHEMA,
             slicewise: "0.1.0".into(),
             command: vec!["slicewise".into(), "bench".into()],
+            program_sha256: None,
             started: "2026-11-22T18:03:59Z".into(),
             finished: None,
             complete: false,
@@ -363,6 +291,8 @@ pub(crate) mod tests {
                 sha256: None,
             }],
             absent_engines: vec![],
+            noise_floor: None,
+            usage: Usage::default(),
             arms: vec![
                 arm("slow+fpn", &[40.0]),
                 arm("fast+fpn", &[9.0, 10.0, 11.0]),

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use slicewise_engines::Precision;
+
 /// The encoders that the original measured alone, in its order of merit.
 const ENCODERS: [&str; 49] = [
     "mobileone_s0",
@@ -106,6 +108,35 @@ const TWO_VS_THREE: [&str; 7] = [
     "stunet_s",
 ];
 
+/// The encoders, with an FPN, that the original ran in 8-bit integers.
+const QUANTIZATION: [&str; 11] = [
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "regnetx_004",
+    "regnetx_008",
+    "regnety_004",
+    "regnety_008",
+    "repvgg_a0",
+    "repvgg_a1",
+    "mobilenetv4_conv_small",
+    "mobilenetv4_conv_medium",
+];
+
+/// The original's ten encoders with the most images per second and parameter.
+const TOP_TEN: [&str; 10] = [
+    "mobileone_s0",
+    "regnetx_002",
+    "mobilenetv3_small_100",
+    "mobilenetv4_conv_small",
+    "edgenext_x_small",
+    "mobilenetv2_100",
+    "lcnet_100",
+    "regnetx_004",
+    "mobileone_s1",
+    "regnety_002",
+];
+
 /// A set of models that are measured together.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Suite {
@@ -124,19 +155,23 @@ pub enum Suite {
     ///
     /// "Equivalent images" of a 3D network are its voxels per second divided by 512², as the
     /// original counts them. That leaves out that 3D networks run on overlapping tiles: with the
-    /// usual half-tile overlap every voxel is computed up to eight times.
+    /// usual half-tile overlap every voxel is computed up to eight times. The time of a whole scan
+    /// ([`crate::scan`]) has it in.
     TwoVsThree,
+    /// f32 against 8-bit integers and PyTorch's modes, with the FPN.
+    Quantization,
 }
 
 impl Suite {
     /// All suites.
-    pub const ALL: [Suite; 6] = [
+    pub const ALL: [Suite; 7] = [
         Suite::Quick,
         Suite::Encoders,
         Suite::Fpn,
         Suite::Unet,
         Suite::Combined,
         Suite::TwoVsThree,
+        Suite::Quantization,
     ];
 
     /// The name that commands take and records hold.
@@ -148,6 +183,7 @@ impl Suite {
             Suite::Unet => "unet",
             Suite::Combined => "combined",
             Suite::TwoVsThree => "2d-vs-3d",
+            Suite::Quantization => "quantization",
         }
     }
 
@@ -167,6 +203,31 @@ impl Suite {
                 .flat_map(|e| [with(e, "fpn"), with(e, "unet")])
                 .collect(),
             Suite::TwoVsThree => TWO_VS_THREE.iter().map(|m| m.to_string()).collect(),
+            Suite::Quantization => QUANTIZATION.iter().map(|e| with(e, "fpn")).collect(),
+        }
+    }
+
+    /// The models that are measured in a hurry: the original's top ten, or the first ten of the suite.
+    pub fn quick_models(self) -> Vec<String> {
+        let top = |decoder: &str| -> Vec<String> {
+            let decoded = TOP_TEN
+                .iter()
+                .filter(|e| !WITHOUT_DECODER.iter().any(|family| e.starts_with(family)));
+            decoded.map(|e| format!("{e}+{decoder}")).collect()
+        };
+        match self {
+            Suite::Encoders => TOP_TEN.iter().map(|m| m.to_string()).collect(),
+            Suite::Fpn => top("fpn"),
+            Suite::Unet => top("unet"),
+            _ => self.models().into_iter().take(10).collect(),
+        }
+    }
+
+    /// The precisions that are measured unless the user says otherwise.
+    pub fn precisions(self) -> &'static [Precision] {
+        match self {
+            Suite::Quantization => &[Precision::F32, Precision::Bf16, Precision::Int8],
+            _ => &[Precision::F32],
         }
     }
 
@@ -178,7 +239,7 @@ impl Suite {
         let decoders: &[&str] = match self {
             Suite::Quick | Suite::TwoVsThree => return Ok(vec![name.to_owned()]),
             Suite::Encoders => &[],
-            Suite::Fpn => &["fpn"],
+            Suite::Fpn | Suite::Quantization => &["fpn"],
             Suite::Unet => &["unet"],
             Suite::Combined => &["fpn", "unet"],
         };
@@ -197,7 +258,7 @@ impl Suite {
         match self {
             Suite::Encoders => None,
             Suite::Fpn | Suite::Unet | Suite::Combined => Some(1),
-            Suite::Quick | Suite::TwoVsThree => Some(117),
+            Suite::Quick | Suite::TwoVsThree | Suite::Quantization => Some(117),
         }
     }
 
@@ -212,7 +273,7 @@ impl Suite {
         match self {
             Suite::Quick => 90.0,
             Suite::TwoVsThree => 300.0,
-            Suite::Encoders | Suite::Fpn | Suite::Unet | Suite::Combined => 900.0,
+            _ => 900.0,
         }
     }
 }
@@ -241,7 +302,7 @@ mod tests {
     #[test]
     fn suites_are_as_large_as_the_original() {
         let sizes: Vec<_> = Suite::ALL.iter().map(|s| s.models().len()).collect();
-        assert_eq!(sizes, [6, 49, 40, 40, 42, 7]);
+        assert_eq!(sizes, [6, 49, 40, 40, 42, 7, 11]);
     }
 
     #[test]
