@@ -125,8 +125,14 @@ fn records_that_cannot_be_compared_or_read_are_one_line() {
         ("torn.json", 1, "torn.json is not a benchmark record: EOF"),
         ("none.json", 1, "none.json"),
         ("other.json", 1, "no measured arm in common"),
+        ("slicewise-bench/quick.json torn.json", 2, "in pairs"),
         ("--between native", 2, "write two engines"),
         ("--between native,openvino", 2, "no arm of 'openvino'"),
+        (
+            "other.json --between native,openvino",
+            2,
+            "takes one record",
+        ),
     ];
     for (what, want, said) in cases {
         let (code, _, err) = run(

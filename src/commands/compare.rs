@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use slicewise_bench::compare::{self, Common, Compared, Yardstick};
 use slicewise_bench::record::{Arm, Record};
 use slicewise_bench::table::{Align, Table};
@@ -20,6 +20,8 @@ const WORSE: u8 = 3;
 /// Ratios are times of B in units of A's. Two records were made at different times: what everything
 /// moved by is taken off and told apart, and a difference counts only beyond the noise floors of both and
 /// beyond what arms whose code is the same scatter by. More rounds make it sharper: `bench --rounds 40`.
+/// Several pairs of records, each of other processes, make it surer: an arm is FASTER or SLOWER if every
+/// pair says so.
 ///
 /// With --between, two engines (or ENGINE:PRECISION) are compared within one record, in pairs of visits of
 /// the same rounds, which is sharper than any two records can be.
@@ -28,23 +30,16 @@ const WORSE: u8 = 3;
 Examples:
   slicewise compare before/quick.json after/quick.json
   slicewise compare main.json branch.json --json > verdict.json
+  slicewise compare main1.json branch1.json main2.json branch2.json
   slicewise compare slicewise-bench/fpn.json --between onnxruntime,native
 
 Exit codes: 0 nothing is slower, 1 failed, 2 bad usage, 3 something is slower or no longer works.")]
 pub(crate) struct Args {
-    /// The record before
-    a: PathBuf,
-    /// The record after
-    #[arg(required_unless_present = "between")]
-    b: Option<PathBuf>,
-    /// Two engines of record A instead of record B
-    #[arg(
-        long,
-        value_delimiter = ',',
-        value_name = "E,F",
-        num_args = 1,
-        conflicts_with = "b"
-    )]
+    /// The record before and the one after; several pairs if one change has to recur
+    #[arg(required = true, value_name = "RECORD")]
+    records: Vec<PathBuf>,
+    /// Two engines within one record
+    #[arg(long, value_delimiter = ',', value_name = "E,F", num_args = 1)]
     between: Vec<String>,
     /// Print the comparison as JSON instead of the table
     #[arg(long)]
@@ -52,10 +47,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let a = Record::load(&args.a)?;
-    let compared = match &args.b {
-        Some(b) => compare::between(&a, &Record::load(b)?),
-        None => within(&a, &args.between)?,
+    let compared = match (args.between.is_empty(), &args.records[..]) {
+        (false, [record]) => within(&Record::load(record)?, &args.between)?,
+        (false, _) => bail!(Usage("--between takes one record".into())),
+        (true, records) => pairs(records)?,
     };
     if compared.changes.is_empty() && compared.broken.is_empty() {
         bail!(
@@ -68,6 +63,19 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let code = if compared.is_worse() { WORSE } else { 0 };
     Ok(ExitCode::from(code))
+}
+
+fn pairs(records: &[PathBuf]) -> anyhow::Result<Compared> {
+    let (pairs, []) = records.as_chunks::<2>() else {
+        bail!(Usage(
+            "write records in pairs, A B or A B A2 B2, or one record with --between".into()
+        ));
+    };
+    let mut compared = Vec::new();
+    for [a, b] in pairs {
+        compared.push(compare::between(&Record::load(a)?, &Record::load(b)?));
+    }
+    compare::recurring(compared).ok_or_else(|| anyhow!("no records"))
 }
 
 fn within(record: &Record, between: &[String]) -> anyhow::Result<Compared> {

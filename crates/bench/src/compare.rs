@@ -115,6 +115,37 @@ impl Compared {
     }
 }
 
+/// What all comparisons agree on: an arm is faster, slower or the same if every one of them says so. Each is of
+/// other processes, so that what one start of a process does to an arm is not taken for a change. `None`
+/// for no comparisons.
+pub fn recurring(all: Vec<Compared>) -> Option<Compared> {
+    let mut all = all.into_iter();
+    let mut agreed = all.next()?;
+    for other in all {
+        for change in &mut agreed.changes {
+            let same = |o: &&Change| (&o.model, &o.place) == (&change.model, &change.place);
+            match other.changes.iter().find(same) {
+                Some(o) => change.comparison = change.comparison.and(&o.comparison),
+                None => change.comparison.verdict = Verdict::Inconclusive,
+            }
+        }
+        if let (Some(common), Some(o)) = (&mut agreed.common, &other.common) {
+            common.comparison = common.comparison.and(&o.comparison);
+        }
+        for broken in other.broken {
+            if !agreed.broken.iter().any(|b| b.arm == broken.arm) {
+                agreed.broken.push(broken);
+            }
+        }
+        for remark in other.remarks {
+            if !agreed.remarks.contains(&remark) {
+                agreed.remarks.push(remark);
+            }
+        }
+    }
+    Some(agreed)
+}
+
 fn is_measured(arm: &Arm) -> bool {
     arm.status == Status::Measured && arm.statistics.is_some()
 }

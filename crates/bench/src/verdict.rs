@@ -89,6 +89,27 @@ impl Comparison {
     }
 }
 
+impl Comparison {
+    /// What two independent comparisons of the same things say together: the verdict that both have, the
+    /// ratio in their middle, the interval that holds both.
+    pub fn and(&self, other: &Comparison) -> Comparison {
+        let hull = |(a, b): (Interval, Interval)| Interval {
+            low: a.low.min(b.low),
+            high: a.high.max(b.high),
+        };
+        Comparison {
+            ratio: (self.ratio * other.ratio).sqrt(),
+            interval: self.interval.zip(other.interval).map(hull),
+            pairs: self.pairs.min(other.pairs),
+            margin: self.margin.max(other.margin),
+            verdict: match self.verdict == other.verdict {
+                true => self.verdict,
+                false => Verdict::Inconclusive,
+            },
+        }
+    }
+}
+
 /// The rule: FASTER or SLOWER if the whole interval lies beyond the margin, SAME if all of it lies within
 /// and the margin is not above [`LARGEST_SAME`], INCONCLUSIVE otherwise. `interval` is that of the logarithm.
 pub fn decide(interval: Option<Interval>, margin: f64) -> Verdict {

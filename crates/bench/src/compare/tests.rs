@@ -177,3 +177,19 @@ fn records_of_older_versions_are_compared_without_a_reference() {
     let empty = between(&sample(), &sample());
     assert!(empty.changes.len() <= 2);
 }
+
+#[test]
+fn a_change_that_does_not_recur_is_none() {
+    let before = [(N, 1.0), (N, 2.0), (N, 3.0), (N, 4.0), (N, 5.0)];
+    let (mut once, mut twice) = (before, before);
+    once[1].1 *= 1.1;
+    once[2].1 *= 1.1;
+    twice[2].1 *= 1.2;
+    let a = record(&before, 1.0, "x");
+    let pair = |after: &[(&str, f64)]| between(&a, &record(after, 1.0, "y"));
+    let c = recurring(vec![pair(&once), pair(&twice)]).unwrap();
+    let open = Verdict::Inconclusive;
+    assert_eq!(verdicts(&c), [Same, open, Slower, Same, Same]);
+    assert!((c.changes[2].comparison.ratio - (1.1f64 * 1.2).sqrt()).abs() < 0.01);
+    assert_eq!(recurring(vec![]), None);
+}

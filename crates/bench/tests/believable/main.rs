@@ -127,6 +127,27 @@ fn two_runs_of_the_same_program_differ_in_nothing() {
 }
 
 #[test]
+fn what_recurs_between_processes_is_a_change() {
+    // Starts with heavy tails, as SHARED has them, make a difference between two processes now and then;
+    // between two pairs of processes none, and a change of 8 % is still found.
+    let runs = 100;
+    let mut factors = [1.0; 41];
+    factors[17] = 1.08;
+    let (mut wrong, mut found) = (0, 0);
+    for seed in 0..runs {
+        let pair = |k: u64| compared(SHARED, &factors, ROUNDS, 2 * seed + k);
+        let c = compare::recurring(vec![pair(0), pair(1)]).expect("two comparisons");
+        let verdict = |i: usize| c.changes[i].comparison.verdict;
+        let different = |&i: &usize| matches!(verdict(i), Verdict::Faster | Verdict::Slower);
+        wrong += (0..41).filter(|&i| i != 17).filter(different).count();
+        found += usize::from(verdict(17) == Verdict::Slower);
+    }
+    println!("{wrong} wrong of {}, found {found} of {runs}", 40 * runs);
+    assert_eq!(wrong, 0);
+    assert!(found >= 75, "{found}");
+}
+
+#[test]
 fn five_per_cent_are_found_between_two_runs() {
     let mut factors = [1.0; 13];
     factors[7] = 1.05;
