@@ -11,7 +11,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use commands::{bench, completions, doctor, engines, kernels, models, profile, run, trial};
+use commands::{
+    bench, completions, doctor, engines, kernels, models, profile, recommend, run, trial,
+};
 
 /// Finds, tunes and runs the fastest medical-image segmentation network on the CPU at hand.
 #[derive(Parser)]
@@ -21,6 +23,7 @@ use commands::{bench, completions, doctor, engines, kernels, models, profile, ru
     after_help = "\
 Examples:
   slicewise bench                          which network is fastest here, in a minute or two
+  slicewise recommend                      which to take, and what to avoid
   slicewise models list                    what there is to choose from
   slicewise engines add onnxruntime        one more engine to compare
   slicewise profile resnet18+fpn           where the time of a network goes
@@ -36,6 +39,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Bench(bench::Args),
+    Recommend(recommend::Args),
     Models(models::Args),
     Run(run::Args),
     Profile(profile::Args),
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
     engines::probe_libraries_in_children();
     let result = match cli.command {
         Command::Bench(args) => bench::run(&args),
+        Command::Recommend(args) => recommend::run(&args),
         Command::Models(args) => models::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Profile(args) => profile::run(&args),

@@ -7,5 +7,6 @@ pub(crate) mod engines;
 pub(crate) mod kernels;
 pub(crate) mod models;
 pub(crate) mod profile;
+pub(crate) mod recommend;
 pub(crate) mod run;
 pub(crate) mod trial;
