@@ -24,6 +24,7 @@ use commands::{
 Examples:
   slicewise bench                          which network is fastest here, in a minute or two
   slicewise recommend                      which to take, and what to avoid
+  slicewise report                         a page to look at and to send
   slicewise models list                    what there is to choose from
   slicewise engines add onnxruntime        one more engine to compare
   slicewise profile resnet18+fpn           where the time of a network goes
@@ -40,6 +41,7 @@ struct Cli {
 enum Command {
     Bench(bench::Args),
     Recommend(recommend::Args),
+    Report(report::Args),
     Models(models::Args),
     Run(run::Args),
     Profile(profile::Args),
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Bench(args) => bench::run(&args),
         Command::Recommend(args) => recommend::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Models(args) => models::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Profile(args) => profile::run(&args),

@@ -8,5 +8,6 @@ pub(crate) mod kernels;
 pub(crate) mod models;
 pub(crate) mod profile;
 pub(crate) mod recommend;
+pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod trial;

@@ -274,7 +274,7 @@ pub(crate) mod tests {
         arm.engine = engine.into();
         arm.precision = precision.into();
         arm.parameters = Some((params * 1e6) as u64);
-        let mut row = Row::new(0, &arm);
+        let mut row = Row::new(0, (0, &arm));
         row.speed = Some(speed);
         row.ms = Some(1000.0 / speed);
         row.efficiency = Some(speed / params);

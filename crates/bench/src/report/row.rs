@@ -19,6 +19,8 @@ const TEXT: usize = 400;
 pub struct Row {
     /// Its record, an index from 0.
     pub record: usize,
+    /// Its place among the record's arms, from 0.
+    pub arm: usize,
     /// The model's name.
     pub model: String,
     /// The encoder's name, or the model's where it has none.
@@ -69,8 +71,8 @@ pub struct Row {
 }
 
 impl Row {
-    /// Reads an arm of the record with this index.
-    pub fn new(record: usize, arm: &Arm) -> Row {
+    /// Reads the arm of a record, each with its index.
+    pub fn new(record: usize, (index, arm): (usize, &Arm)) -> Row {
         let known = slicewise_zoo::parse(&arm.model).ok();
         let encoder = arm.model.split_once('+').map_or(&*arm.model, |(e, _)| e);
         let measured = arm.status == Status::Measured;
@@ -83,6 +85,7 @@ impl Row {
             (arm.input.get(2..)).map(|s| s.iter().map(|&n| n as f64).product());
         Row {
             record,
+            arm: index,
             model: name(&arm.model),
             encoder: name(encoder),
             decoder: match known {
@@ -116,7 +119,12 @@ impl Row {
 
     /// All arms of a record.
     pub fn all(index: usize, record: &Record) -> Vec<Row> {
-        record.arms.iter().map(|arm| Row::new(index, arm)).collect()
+        record
+            .arms
+            .iter()
+            .enumerate()
+            .map(|arm| Row::new(index, arm))
+            .collect()
     }
 
     /// Engine and precision: `native f32`.
@@ -194,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_row_holds_the_arms_figures() {
-        let row = Row::new(0, &sample().arms[1]);
+        let row = Row::new(0, (0, &sample().arms[1]));
         assert_eq!((row.ms, row.speed), (Some(10.0), Some(100.0)));
         assert_eq!((row.params, row.efficiency), (Some(2.0), Some(50.0)));
         assert_eq!((row.memory, row.equivalent), (Some(100.0), Some(1.5625)));
@@ -206,7 +214,7 @@ mod tests {
         let of = |model: &str| {
             let mut arm = sample().arms[1].clone();
             arm.model = model.into();
-            let row = Row::new(0, &arm);
+            let row = Row::new(0, (0, &arm));
             (row.family, row.decoder)
         };
         assert_eq!(of("regnetx_004+fpn"), ("regnetx", Some(Decoder::Fpn)));
@@ -220,17 +228,17 @@ mod tests {
         let mut arm = sample().arms[1].clone();
         arm.input = vec![1, 3, usize::MAX, usize::MAX];
         arm.parameters = Some(0);
-        let row = Row::new(0, &arm);
+        let row = Row::new(0, (0, &arm));
         assert!(row.equivalent.is_some_and(f64::is_finite));
         assert_eq!((row.params, row.efficiency), (None, None));
         let mut zero = arm.clone();
         if let Some(s) = &mut zero.statistics {
             s.median_ms = 0.0;
         }
-        assert!(!Row::new(0, &zero).is_measured());
+        assert!(!Row::new(0, (0, &zero)).is_measured());
         arm.status = Status::Unknown;
         assert!(
-            !Row::new(0, &arm).is_measured(),
+            !Row::new(0, (0, &arm)).is_measured(),
             "what is not known to be right is not ranked"
         );
     }
