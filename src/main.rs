@@ -12,7 +12,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use commands::{
-    bench, compare, completions, doctor, engines, kernels, models, profile, run, trial,
+    bench, compare, completions, doctor, engines, kernels, models, profile, recommend, report, run,
+    trial,
 };
 
 /// Finds, tunes and runs the fastest medical-image segmentation network on the CPU at hand.
@@ -24,6 +25,8 @@ use commands::{
 Examples:
   slicewise bench                          which network is fastest here, in a minute or two
   slicewise compare before.json after.json what has become faster or slower
+  slicewise recommend                      which to take, and what to avoid
+  slicewise report                         a page to look at and to send
   slicewise models list                    what there is to choose from
   slicewise engines add onnxruntime        one more engine to compare
   slicewise profile resnet18+fpn           where the time of a network goes
@@ -40,6 +43,8 @@ struct Cli {
 enum Command {
     Bench(bench::Args),
     Compare(compare::Args),
+    Recommend(recommend::Args),
+    Report(report::Args),
     Models(models::Args),
     Run(run::Args),
     Profile(profile::Args),
@@ -60,6 +65,8 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Bench(args) => bench::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Recommend(args) => recommend::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Models(args) => models::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Profile(args) => profile::run(&args),

@@ -67,6 +67,15 @@ pub(crate) fn threads(text: &str) -> Result<usize, String> {
         .ok_or_else(|| "write a number from 1 to 1024".to_owned())
 }
 
+/// A finite number above zero.
+pub(crate) fn positive(text: &str) -> Result<f64, String> {
+    let number = text
+        .parse()
+        .ok()
+        .filter(|n: &f64| n.is_finite() && *n > 0.0);
+    number.ok_or_else(|| "write a number above 0".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,6 +95,14 @@ mod tests {
         ];
         for (text, want) in cases {
             assert_eq!(text.parse::<Size>().map_err(|_| ()), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn limits_are_numbers_above_zero() {
+        assert_eq!(positive("2.5"), Ok(2.5));
+        for text in ["0", "-1", "inf", "NaN", "x", ""] {
+            assert!(positive(text).is_err(), "{text}");
         }
     }
 

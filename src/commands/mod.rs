@@ -8,5 +8,7 @@ pub(crate) mod engines;
 pub(crate) mod kernels;
 pub(crate) mod models;
 pub(crate) mod profile;
+pub(crate) mod recommend;
+pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod trial;

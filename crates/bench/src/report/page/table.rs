@@ -1,0 +1,228 @@
+//! Tables that can be sorted: every figure's exact value stands beside the rounded one.
+
+use maud::{Markup, html};
+
+use crate::recommend::figure;
+use crate::report::row::Row;
+use crate::report::{Group, Report};
+
+/// A cell: what is shown, and what it is sorted by where that is a number.
+pub(super) struct Cell {
+    shown: String,
+    value: Option<f64>,
+}
+
+impl Cell {
+    pub(super) fn text(shown: impl Into<String>) -> Cell {
+        Cell {
+            shown: shown.into(),
+            value: None,
+        }
+    }
+
+    pub(super) fn number(value: Option<f64>, shown: fn(f64) -> String) -> Cell {
+        Cell {
+            shown: value.map_or("–".into(), shown),
+            value,
+        }
+    }
+}
+
+/// A column: its header, whether it holds numbers, and its cells.
+pub(super) struct Column<T> {
+    pub(super) name: &'static str,
+    pub(super) key: &'static str,
+    pub(super) number: bool,
+    pub(super) cell: fn(&T) -> Cell,
+}
+
+/// A table of `items`; the first column names the rows.
+pub(super) fn table<T>(
+    id: &str,
+    caption: &str,
+    columns: &[Column<T>],
+    items: &[T],
+    class: fn(&T) -> &'static str,
+) -> Markup {
+    html! {
+        div.scroll tabindex="0" role="region" aria-label=(caption) {
+            table id=(id) {
+                caption { (caption) }
+                thead {
+                    tr {
+                        @for column in columns {
+                            th scope="col" class=(if column.number { "number" } else { "" }) { button type="button" disabled { (column.name) } }
+                        }
+                    }
+                }
+                tbody {
+                    @for item in items {
+                        tr class=(class(item)) {
+                            @for (i, column) in columns.iter().enumerate() {
+                                @let cell = (column.cell)(item);
+                                @let value = cell.value.map(|v| v.to_string());
+                                @let class = if column.number { "number" } else { "" };
+                                @if i == 0 {
+                                    th scope="row" data-key=(column.key) { (cell.shown) }
+                                } @else {
+                                    td class=(class) data-key=(column.key) data-value=[value] { (cell.shown) }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn arm_columns(group: &Group) -> Vec<Column<(String, Row)>> {
+    let mut columns: Vec<Column<(String, Row)>> = vec![
+        Column {
+            name: "Model",
+            key: "model",
+            number: false,
+            cell: |(_, r)| Cell::text(&r.model),
+        },
+        Column {
+            name: "On",
+            key: "series",
+            number: false,
+            cell: |(s, _)| Cell::text(s),
+        },
+        Column {
+            name: "Status",
+            key: "status",
+            number: false,
+            cell: |(_, r)| Cell::text(&r.status),
+        },
+        Column {
+            name: "ms",
+            key: "ms",
+            number: true,
+            cell: |(_, r)| Cell::number(r.ms, figure),
+        },
+        Column {
+            name: "95 % interval",
+            key: "interval",
+            number: true,
+            cell: |(_, r)| Cell {
+                shown: match (r.interval, r.ms) {
+                    (Some(i), _) => format!("{}–{}", figure(i.low), figure(i.high)),
+                    (None, Some(_)) => "not measured".into(),
+                    (None, None) => "–".into(),
+                },
+                value: r.interval.map(|i| i.low),
+            },
+        },
+        Column {
+            name: "img/s",
+            key: "throughput",
+            number: true,
+            cell: |(_, r)| Cell::number(r.speed, figure),
+        },
+        Column {
+            name: "Params M",
+            key: "params",
+            number: true,
+            cell: |(_, r)| Cell::number(r.params, figure),
+        },
+        Column {
+            name: "img/s/M",
+            key: "efficiency",
+            number: true,
+            cell: |(_, r)| Cell::number(r.efficiency, figure),
+        },
+        Column {
+            name: "GMAC",
+            key: "gmacs",
+            number: true,
+            cell: |(_, r)| Cell::number(r.gmacs, figure),
+        },
+        Column {
+            name: "Memory MB",
+            key: "memory",
+            number: true,
+            cell: |(_, r)| Cell::number(r.memory, |m| format!("{m:.0}")),
+        },
+        Column {
+            name: "Runs",
+            key: "runs",
+            number: true,
+            cell: |(_, r)| Cell::number(r.runs.map(|n| n as f64), |n| n.to_string()),
+        },
+    ];
+    if group.rows.iter().any(|r| r.volume) {
+        columns[5].name = "vol/s";
+        columns[7].name = "vol/s/M";
+        columns.insert(
+            6,
+            Column {
+                name: "Equiv img/s",
+                key: "equivalent",
+                number: true,
+                cell: |(_, r)| Cell::number(r.equivalent, figure),
+            },
+        );
+    }
+    columns
+}
+
+/// All arms of a group, the fastest first, those without figures last, with their reasons below.
+pub(super) fn arms(report: &Report, group: &Group) -> Markup {
+    let same_threads = group.rows.windows(2).all(|w| w[0].threads == w[1].threads);
+    let place = |r: &Row| match (group.series_of(r), same_threads) {
+        (Some(series), _) => group.series[series].label.clone(),
+        (None, true) => r.mode(),
+        (None, false) => r.place(),
+    };
+    let mut rows: Vec<(String, Row)> = group.rows.iter().map(|r| (place(r), r.clone())).collect();
+    rows.sort_by(|a, b| {
+        a.1.ms
+            .unwrap_or(f64::INFINITY)
+            .total_cmp(&b.1.ms.unwrap_or(f64::INFINITY))
+    });
+    let caption = format!("All arms, {}", group.slug);
+    let id = format!("{}-arms", group.slug);
+    let class = |(_, row): &(String, Row)| if row.is_measured() { "" } else { "unranked" };
+    html! {
+        (table(&id, &caption, &arm_columns(group), &rows, class))
+        (reasons(report, group))
+    }
+}
+
+/// Why arms have no figures, and remarks on those that have; alike ones share a line.
+fn reasons(report: &Report, group: &Group) -> Markup {
+    let labels = report.labels();
+    let many = labels.len() > 1;
+    let mut lines: Vec<(String, Vec<&str>)> = Vec::new();
+    for row in &group.rows {
+        let why = match (row.is_measured(), &row.reason) {
+            (true, None) => continue,
+            (_, Some(reason)) => format!("{}: {reason}", row.status),
+            (false, None) => row.status.clone(),
+        };
+        let record = if many {
+            format!(" ({})", labels.get(row.record).map_or("?", |l| l))
+        } else {
+            String::new()
+        };
+        let line = format!("{}{record}: {why}", row.place());
+        match lines.iter_mut().find(|(l, _)| *l == line) {
+            Some((_, models)) => models.push(&row.model),
+            None => lines.push((line, vec![&row.model])),
+        }
+    }
+    html! {
+        @if !lines.is_empty() {
+            details {
+                summary { "Remarks, and arms without figures" }
+                ul {
+                    @for (line, models) in lines {
+                        li { (line) " — " span.soft { (models.join(", ")) } }
+                    }
+                }
+            }
+        }
+    }
+}
