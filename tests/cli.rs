@@ -347,7 +347,7 @@ fn repeating_a_run_prints_its_times() {
 
 /// A benchmark of two small arms.
 const BENCH: &str = "bench --models mobilenetv4_conv_small+fpn,resnet18+fpn --size 32 --classes 3 \
-                     --seconds 4 --rounds 3 --threads 1";
+                     --seconds 20 --rounds 3 --threads 1";
 
 #[test]
 fn a_profile_names_every_step_and_its_times_add_up() {
