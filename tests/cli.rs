@@ -347,7 +347,7 @@ fn repeating_a_run_prints_its_times() {
 
 /// A benchmark of two small arms.
 const BENCH: &str = "bench --models mobilenetv4_conv_small+fpn,resnet18+fpn --size 32 --classes 3 \
-                     --seconds 4 --rounds 3 --threads 1";
+                     --seconds 20 --rounds 3 --threads 1";
 
 #[test]
 fn a_profile_names_every_step_and_its_times_add_up() {
@@ -446,7 +446,11 @@ fn a_benchmark_ends_with_a_ranked_table_and_files() {
 
     let record = Record::load(&folder.path().join("slicewise-bench/quick.json")).expect("a record");
     assert!(record.complete && record.finished.is_some());
-    assert_eq!(record.absent_engines.len(), 2);
+    let absent: Vec<_> = record.absent_engines.iter().map(|e| &*e.name).collect();
+    assert!(
+        absent.contains(&"onnxruntime") && absent.contains(&"openvino"),
+        "{absent:?}"
+    );
     assert_eq!(record.engines[0].name, "native");
     for arm in &record.arms {
         assert_eq!(arm.status, Status::Measured, "{:?}", arm.reason);

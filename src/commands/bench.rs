@@ -135,6 +135,9 @@ static INTERRUPT: AtomicBool = AtomicBool::new(false);
 /// How often the growing record is written.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 
+/// No file takes that long to write.
+const LEFTOVER_AGE: Duration = Duration::from_secs(60);
+
 /// A record to fill, where it goes, and how.
 struct Work {
     record: Record,
@@ -156,11 +159,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     } = work;
     // A folder that cannot be written is found out before the measurement, not after.
     record.save(&path)?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    store::sweep(folder, LEFTOVER_AGE);
     listen_for_interrupts()?;
     measure(&mut record, &protocol, &limits, &path)?;
     let mut written = vec![path.clone()];
     record.save(&path)?;
-    let folder = path.parent().unwrap_or(Path::new("."));
     for (name, text) in csv::files(&record) {
         let path = folder.join(name);
         store::write_atomically(&path, text.as_bytes())?;

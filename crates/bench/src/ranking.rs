@@ -11,16 +11,14 @@ use crate::verdict::margin;
 type Column = (&'static str, Align, fn(&Arm) -> String);
 
 /// The measured arms, the fastest first. The number of threads is shown where it differs; where there
-/// are volumes, the speed in images of 512×512 is shown too and ranked by.
+/// are volumes, the speed in images of 512×512 is shown too and ranked by. The record holds more than a
+/// terminal is wide: percentiles, quartiles, operations.
 pub fn table(record: &Record) -> Table {
     use Align::{Left, Right};
     let mut columns: Vec<Column> = vec![
         ("model", Left, |a| a.model.clone()),
-        ("type", Left, |a| a.dimensions.clone()),
-        ("engine", Left, |a| a.engine.clone()),
-        ("precision", Left, |a| a.precision.clone()),
+        ("on", Left, Arm::mode),
         ("params M", Right, |a| scaled(a.parameters, 1e6)),
-        ("MACs G", Right, |a| scaled(a.macs, 1e9)),
         ("img/s", Right, |a| figure(a.throughput)),
         ("ms", Right, |a| figure(a.statistics.map(|s| s.median_ms))),
         ("95% interval", Right, |a| {
@@ -36,33 +34,17 @@ pub fn table(record: &Record) -> Table {
         }),
     ];
     if facts(record, |a| a.threads.to_string()).len() > 1 {
-        columns.insert(4, ("threads", Right, |a| a.threads.to_string()));
-    }
-    let percentiles: [Column; 2] = [
-        ("p90 ms", Right, |a| {
-            figure(a.latency.and_then(|l| l.p90_ms))
-        }),
-        ("p99 ms", Right, |a| {
-            figure(a.latency.and_then(|l| l.p99_ms))
-        }),
-    ];
-    let supported: [fn(&Arm) -> bool; 2] = [
-        |a| a.latency.is_some_and(|l| l.p90_ms.is_some()),
-        |a| a.latency.is_some_and(|l| l.p99_ms.is_some()),
-    ];
-    for (column, supported) in percentiles.into_iter().zip(supported) {
-        if record.arms.iter().any(supported) {
-            columns.push(column);
-        }
+        columns.insert(2, ("threads", Right, |a| a.threads.to_string()));
     }
     if record.arms.iter().any(|a| a.versus_reference.is_some()) {
         columns.push(("time / reference", Right, versus));
         columns.push(("verdict", Left, verdict));
     }
     if record.arms.iter().any(|a| a.streams > 1) {
-        columns.insert(4, ("streams", Right, |a| a.streams.max(1).to_string()));
+        columns.insert(2, ("streams", Right, |a| a.streams.max(1).to_string()));
     }
     if record.has_volumes() {
+        columns.insert(1, ("type", Left, |a| a.dimensions.clone()));
         let speed = |a: &Arm| figure(a.equivalent_images());
         columns.push(("equiv img/s", Right, speed));
     }
@@ -250,7 +232,7 @@ mod tests {
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), 4, "{text}");
         let cells: Vec<_> = lines[2].split_whitespace().collect();
-        let want = "1 fast+fpn 2D native f32 2.00 3.00 100 10.0 - 3 50.0 100";
+        let want = "1 fast+fpn native f32 2.00 100 10.0 - 3 50.0 100";
         let want: Vec<_> = want.split(' ').collect();
         assert_eq!(cells, want);
         assert!(lines[3].contains("slow+fpn"));

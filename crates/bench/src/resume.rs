@@ -130,8 +130,8 @@ mod tests {
             change(&mut r);
             prepare(&mut r, Some("cafe"), &engines, &machine).unwrap_err()
         };
-        type Change<'a> = &'a dyn Fn(&mut Record);
-        let cases: [(Change<'_>, &str); 5] = [
+        type Case<'a> = (&'a dyn Fn(&mut Record), &'a str);
+        let cases: [Case; 5] = [
             (&|r| r.complete = true, "nothing is left"),
             (&|r| r.program_sha256 = None, "another build"),
             (&|r| r.program_sha256 = Some("f00d".into()), "another build"),

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
 
 /// Why a file could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,28 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     })
 }
 
+/// What files are called before they are whole.
+const PREFIX: &str = ".slicewise-";
+const SUFFIX: &str = ".tmp";
+
+/// Removes what killed programs have left of files that they were writing into `folder`, if it is older
+/// than `age`: a younger one may still be in somebody's hands. What cannot be removed stays.
+pub fn sweep(folder: &Path, age: Duration) {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let modified = entry.metadata().and_then(|m| m.modified());
+        let is_old = modified.is_ok_and(|m| m.elapsed().is_ok_and(|e| e >= age));
+        if name.starts_with(PREFIX) && name.ends_with(SUFFIX) && is_old {
+            // It is only clutter.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = match path.parent() {
         Some(p) if !p.as_os_str().is_empty() => p,
@@ -31,7 +54,7 @@ fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     };
     fs::create_dir_all(folder)?;
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".slicewise-").suffix(".tmp");
+    builder.prefix(PREFIX).suffix(SUFFIX);
     #[cfg(unix)]
     {
         // The permissions of any new file; the umask still applies. The default is the owner's only.
@@ -56,6 +79,20 @@ mod tests {
         write_atomically(&path, b"one").unwrap();
         write_atomically(&path, b"three").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"three");
+    }
+
+    #[test]
+    fn what_killed_programs_left_is_swept_away_when_it_is_old() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [".slicewise-abc.tmp", "quick.json", ".other.tmp"] {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        let count = || fs::read_dir(dir.path()).unwrap().count();
+        sweep(dir.path(), Duration::from_secs(3600));
+        assert_eq!(count(), 3);
+        sweep(dir.path(), Duration::ZERO);
+        assert_eq!(count(), 2);
+        sweep(&dir.path().join("none"), Duration::ZERO);
     }
 
     #[test]

@@ -94,11 +94,10 @@ mod tests {
 
     #[test]
     fn warming_up_ends_when_the_time_is_steady() {
-        /// The name, the runs, the arm's share in ms, and what comes of it: runs made, and whether
-        /// steady.
-        type Case<'a> = (&'a str, &'a [u64], u64, (usize, bool));
+        // The runs, the arm's share in ms, and what comes of it: runs made, and whether steady.
         let falling: Vec<u64> = (0..40).map(|i| 1000 - 20 * i).collect();
-        let cases: &[Case<'_>] = &[
+        type Case<'a> = (&'a str, &'a [u64], u64, (usize, bool));
+        let cases: &[Case] = &[
             ("steady at once", &[50, 20], 10_000, (7, true)),
             ("one slow start", &[90, 60, 60, 60, 20], 10_000, (10, true)),
             ("fast arms run longer", &[5, 1], 10_000, (61, true)),

@@ -214,11 +214,11 @@ fn a_large_inverted_bottleneck_is_one_step() {
         let outputs = if pool { vec![y, b] } else { vec![y] };
         (m, outputs)
     };
-    let (m, y) = bottleneck(100, false);
+    let (m, y) = bottleneck(170, false);
     let whole = ["Conv+ReLU6+Conv+ReLU6+Conv+Add"];
     steps("large", m, &y, &whole);
     let parts = ["Conv+ReLU6", "Conv+ReLU6", "Conv+Add"];
-    let (m, y) = bottleneck(100, true);
+    let (m, y) = bottleneck(170, true);
     steps("used twice", m, &y, &parts);
     let (m, y) = bottleneck(20, false);
     steps("small", m, &y, &parts);
