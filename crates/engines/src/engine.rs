@@ -213,6 +213,18 @@ pub enum EngineError {
         /// Type and shape that were given.
         got: String,
     },
+    /// The engine lacks an operator, or computes it in its own way.
+    #[error("{engine} cannot run {op} '{node}': {problem}")]
+    Unsupported {
+        /// The engine's name.
+        engine: &'static str,
+        /// The node's name.
+        node: String,
+        /// The operator's name.
+        op: &'static str,
+        /// What is missing.
+        problem: &'static str,
+    },
     /// The engine's own failure, in its words.
     #[error("{engine}: {message}")]
     Failed {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rten::{Model, ModelOptions, RunOptions, ThreadPool, Value, ValueOrView};
-use slicewise_graph::{DType, Graph, Tensor, TensorData};
+use slicewise_graph::{DType, Graph, Op, Resize, ResizeMode, Tensor, TensorData};
 
 use crate::built_in::{BuiltInSession, Runner, model, no_profile};
 use crate::{CompileOptions, Engine, EngineError, EngineInfo, Precision, Profiler, Session};
@@ -45,6 +45,7 @@ impl Engine for Rten {
         options: &CompileOptions,
     ) -> Result<Box<dyn Session>, EngineError> {
         let (graph, bytes) = model(NAME, graph, options)?;
+        refuse(&graph)?;
         let mut loader = ModelOptions::with_all_ops();
         loader.enable_optimization(true).prepack_weights(true);
         let loaded = loader.load(bytes).map_err(|e| EngineError::Failed {
@@ -66,6 +67,32 @@ impl Engine for Rten {
     fn profiler(&self, _: &Graph, _: &CompileOptions) -> Result<Box<dyn Profiler>, EngineError> {
         Err(no_profile(NAME))
     }
+}
+
+/// Refuses what rten lacks, which it would otherwise find out in the first run, and what it computes
+/// differently without saying so.
+fn refuse(graph: &Graph) -> Result<(), EngineError> {
+    for node in graph.nodes() {
+        let axes = node.shape.rank().saturating_sub(2);
+        let problem = match &node.op {
+            Op::Conv(_) | Op::ConvTranspose(_) | Op::Pool(_) | Op::Resize(_) if axes > 2 => {
+                "rten has no operators of three spatial axes"
+            }
+            Op::Resize(Resize {
+                mode: ResizeMode::Cubic { antialias: false },
+                ..
+            }) => "rten interpolates cubically with another coefficient",
+            _ if node.dtype == DType::U16 => "rten has no 16-bit integers",
+            _ => continue,
+        };
+        return Err(EngineError::Unsupported {
+            engine: NAME,
+            node: node.name.clone(),
+            op: node.op.name(),
+            problem,
+        });
+    }
+    Ok(())
 }
 
 struct RtenRunner {

@@ -7,7 +7,7 @@ use super::cases::Case;
 use super::{difference, inputs};
 
 /// The error of each case, relative to the range of its reference, where all of them are run at once.
-pub(crate) fn run(engine: &dyn Engine, cases: &[Case]) -> Vec<Result<f32, String>> {
+pub(crate) fn run(engine: &dyn Engine, cases: &[Case]) -> Vec<Result<Option<f32>, String>> {
     let graphs: Result<Vec<Graph>, GraphError> = (cases.iter())
         .map(|case| case.graph.with_task(case.task)?.with_batch(case.batch))
         .collect();
@@ -35,7 +35,10 @@ pub(crate) fn run(engine: &dyn Engine, cases: &[Case]) -> Vec<Result<f32, String
         }
         Ok(worst)
     };
-    run().unwrap_or_else(|error| vec![Err(error)])
+    match run() {
+        Ok(errors) => errors.into_iter().map(|e| e.map(Some)).collect(),
+        Err(error) => vec![Err(error)],
+    }
 }
 
 /// One graph of all nodes of `graphs`, with all their inputs and outputs in order.
