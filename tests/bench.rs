@@ -187,6 +187,14 @@ fn a_killed_benchmark_leaves_a_record_that_can_be_gone_on_with() {
     assert!(record.complete && record.arms.iter().all(|a| a.done));
     assert_eq!(record.options.rounds, 100_000, "what was asked for stays");
 
+    // Killed after the last arm and before the end.
+    let mut late = record.clone();
+    (late.complete, late.finished) = (false, None);
+    late.save(&path).expect("writable");
+    let (code, _, err) = run(folder.path(), resume);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(Record::load(&path).expect("a record").complete);
+
     let (code, _, err) = run(folder.path(), resume);
     assert_eq!(code, Some(1));
     assert!(err.contains("nothing is left to measure"), "{err}");

@@ -276,7 +276,8 @@ fn resumed(args: &Args, path: &Path) -> anyhow::Result<Work> {
     )
     .map_err(|why| anyhow!("{}: {why}", path.display()))?;
     let left = record.arms.iter().filter(|a| !a.done).count();
-    let part = left as f64 / record.arms.len().max(1) as f64;
+    // Broken off after the last arm, it has only to be finished: that takes no time, but zero is none.
+    let part = left.max(1) as f64 / record.arms.len().max(1) as f64;
     let seconds = seconds(args.seconds, record.options.seconds * part)?;
     Ok(Work {
         protocol: resume::protocol(&record),
