@@ -171,14 +171,15 @@ fn killed(folder: &Path, line: &str, enough: impl Fn(&Record) -> bool) -> Record
 #[test]
 fn a_killed_benchmark_leaves_a_record_that_can_be_gone_on_with() {
     let folder = TempDir::new().expect("a folder");
-    let line = format!("{SMALL} --rounds 100000 --seconds 2");
+    // So long that it is killed before its end wherever it runs.
+    let line = format!("{SMALL} --rounds 100000 --seconds 300");
     // Killed at different moments: before, during and between the first visits.
     for visits in [0, 1, 2] {
         let enough = |r: &Record| r.arms.iter().map(|a| a.visits.len()).sum::<usize>() >= visits;
         let record = killed(folder.path(), &line, enough);
         assert!(!record.complete && record.finished.is_none());
     }
-    let resume = "bench --resume slicewise-bench/quick.json";
+    let resume = "bench --resume slicewise-bench/quick.json --seconds 2";
     let (code, out, err) = run(folder.path(), resume);
     assert_eq!(code, Some(0), "{err}");
     assert!(out.contains("lcnet_100+fpn"), "{out}");
