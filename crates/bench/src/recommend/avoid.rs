@@ -34,8 +34,8 @@ struct Rule {
 /// The most harmful first.
 const RULES: &[Rule] = &[
     Rule {
-        name: "failed here",
-        find: failed,
+        name: "wrong or failed here",
+        find: wrong_or_failed,
     },
     Rule {
         name: "less precise and no faster",
@@ -72,10 +72,8 @@ pub(super) fn warnings(rows: &[Row], spared: &[&str]) -> Vec<Warning> {
     all
 }
 
-fn failed(rows: &[Row]) -> Vec<Found> {
-    let failed = rows
-        .iter()
-        .filter(|r| r.status == "failed" || r.status == "wrong");
+fn wrong_or_failed(rows: &[Row]) -> Vec<Found> {
+    let failed = rows.iter().filter(|r| r.failed || r.wrong);
     failed
         .map(|r| {
             let why = r.reason.as_deref().unwrap_or("no reason is recorded");
@@ -91,8 +89,8 @@ fn failed(rows: &[Row]) -> Vec<Found> {
 /// Whether two arms differ in their engine and precision alone.
 fn same_work(a: &Row, b: &Row) -> bool {
     a.record == b.record
-        && (&a.model, a.threads, &a.task, &a.input, a.classes)
-            == (&b.model, b.threads, &b.task, &b.input, b.classes)
+        && (&a.model, a.allotment(), &a.task, &a.input, a.classes)
+            == (&b.model, b.allotment(), &b.task, &b.input, b.classes)
 }
 
 fn less_precise_and_no_faster(rows: &[Row]) -> Vec<Found> {
@@ -130,24 +128,37 @@ fn fastest<'a>(
 }
 
 fn volumes_slower_than_slices(rows: &[Row]) -> Vec<Found> {
+    // A whole scan's time is the fair measure; records without one have the original's.
+    let per_scan = |r: &Row| r.scan.map(|s| 1.0 / s.network_seconds);
+    let scans = [true, false].map(|v| rows.iter().any(|r| r.volume == v && per_scan(r).is_some()));
+    type Measure = (fn(&Row) -> Option<f64>, fn(f64) -> String);
+    let (speed_of, told): Measure = match scans {
+        [true, true] => (per_scan, |s| {
+            format!("{} s in the network for a scan", figure(1.0 / s))
+        }),
+        _ => (
+            |r| r.equivalent,
+            |s| format!("{} equivalent img/s without overlap of tiles", figure(s)),
+        ),
+    };
     let images = rows.iter().filter(|r| !r.volume && r.decoder.is_some());
-    let Some((image, images_speed)) = fastest(images, |r| r.equivalent) else {
+    let Some((image, images_speed)) = fastest(images, speed_of) else {
         return Vec::new();
     };
     let mut found = Vec::new();
     for model in models(rows.iter().filter(|r| r.volume)) {
         let arms = rows.iter().filter(|r| r.volume && r.model == model);
-        if let Some((row, speed)) = fastest(arms, |r| r.equivalent)
+        if let Some((row, speed)) = fastest(arms, speed_of)
             && images_speed > CLEARLY * speed
         {
             let why = format!(
-                "at best {} equivalent img/s ({}), {} of {} ({}) is {:.1} times as fast; overlapping tiles come on top",
-                figure(speed),
+                "at best {} on {}, {} times the time of {} on {} ({})",
+                told(speed),
                 row.mode(),
-                figure(images_speed),
+                figure(images_speed / speed),
                 image.model,
                 image.mode(),
-                images_speed / speed
+                told(images_speed),
             );
             found.push((model.to_owned(), why, images_speed / speed));
         }
@@ -247,6 +258,7 @@ fn beaten_models(rows: &[Row]) -> Vec<Found> {
 mod tests {
     use super::*;
     use crate::recommend::tests::row;
+    use crate::record::Status;
 
     fn found(rows: &[Row]) -> Vec<(String, String)> {
         let all = warnings(rows, &[]).into_iter();
@@ -321,26 +333,39 @@ mod tests {
         let rows = [row("regnetx_004+fpn", "native f32", 40.0, 2.0), volume];
         let all = found(&rows);
         assert_eq!(all.len(), 1, "{all:?}");
-        assert!(
-            all[0]
-                .1
-                .contains("40.0 of regnetx_004+fpn (native f32) is 2.5 times as fast"),
-            "{all:?}"
-        );
+        let want = "at best 16.0 equivalent img/s without overlap of tiles on native f32, 2.50 times the time of \
+                    regnetx_004+fpn on native f32 (40.0 equivalent img/s without overlap of tiles)";
+        assert_eq!(all[0].1, want);
+
+        let mut scanned = rows;
+        for (row, seconds) in scanned.iter_mut().zip([7.5, 60.0]) {
+            row.scan = Some(crate::scan::ScanTime {
+                network_seconds: seconds,
+                ..Default::default()
+            });
+        }
+        let all = found(&scanned);
+        let want = "at best 60.0 s in the network for a scan on native f32, 8.00 times the time of \
+                    regnetx_004+fpn on native f32 (7.50 s in the network for a scan)";
+        assert_eq!(all[0].1, want, "the scan counts, where there is one");
     }
 
     #[test]
-    fn what_failed_is_named_with_its_reason() {
-        let mut bad = row("a+fpn", "openvino int8", 40.0, 2.0);
-        (bad.status, bad.speed, bad.ms) = ("failed".into(), None, None);
-        bad.reason = Some("out of memory".into());
-        let all = found(&[bad]);
+    fn what_failed_or_was_wrong_is_named_with_its_reason() {
+        let mut arm = crate::record::tests::sample().arms[2].clone();
+        arm.reason = Some("out of memory".into());
+        let mut rows = Vec::new();
+        for status in [Status::Failed, Status::Wrong] {
+            arm.status = status;
+            rows.push(Row::new(0, (0, &arm)));
+        }
+        let what = "late+fpn on native f32, 2 threads".to_owned();
         assert_eq!(
-            all,
-            [(
-                "a+fpn on openvino int8, 2 threads".to_owned(),
-                "failed: out of memory".to_owned()
-            )]
+            found(&rows),
+            [
+                (what.clone(), "failed: out of memory".to_owned()),
+                (what, "WRONG: out of memory".to_owned())
+            ]
         );
     }
 }

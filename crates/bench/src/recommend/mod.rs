@@ -224,7 +224,11 @@ fn recommend(rule: &Use, all: &[&Row], admitted: &[&Row], top: usize) -> Recomme
 
 /// What the choice has, and how far the next model is behind.
 fn reason(rule: &Use, row: &Row, merit: f64, next: Option<&(&Row, f64)>) -> String {
-    let ours = format!("{} {}", figure(merit.abs()), unit(rule.unit, row));
+    let bits = match row.precision.as_str() {
+        "f32" => String::new(),
+        bits => format!(" in {bits}, whose accuracy may differ from f32's"),
+    };
+    let ours = format!("{} {}{bits}", figure(merit.abs()), unit(rule.unit, row));
     let Some((rival, theirs)) = next else {
         return format!("{ours}; the only one");
     };
@@ -233,9 +237,10 @@ fn reason(rule: &Use, row: &Row, merit: f64, next: Option<&(&Row, f64)>) -> Stri
         rival.model,
         figure(theirs.abs())
     );
-    let apart = row
-        .interval
-        .zip(rival.interval)
+    // Runs of several streams are piles of different sizes.
+    let intervals = row.interval.zip(rival.interval);
+    let apart = intervals
+        .filter(|_| row.streams == 1 && rival.streams == 1)
         .map(|(a, b)| a.high < b.low || b.high < a.low);
     match apart {
         Some(false) if rule.unit == "/s" => {
@@ -339,7 +344,10 @@ pub(crate) mod tests {
         );
         assert_eq!(proven.accuracy, None);
         let reason = &advice.uses[0].choices[0].reason;
-        assert_eq!(reason, "60.0 img/s; next is regnetx_004+fpn with 50.0");
+        assert_eq!(
+            reason,
+            "60.0 img/s in int8, whose accuracy may differ from f32's; next is regnetx_004+fpn with 50.0"
+        );
     }
 
     #[test]

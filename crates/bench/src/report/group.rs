@@ -17,7 +17,7 @@ pub struct Group {
     pub series: Vec<Series>,
 }
 
-/// A way of running models: engine, precision, threads, record.
+/// A way of running models: engine, precision, threads and streams, record.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Series {
     /// Its name: as short as is unambiguous in the group.
@@ -26,14 +26,14 @@ pub struct Series {
     key: Key,
 }
 
-/// Engine, precision, threads, record.
-type Key = (String, String, usize, usize);
+/// Engine, precision, allotment, record.
+type Key = (String, String, String, usize);
 
 fn key(row: &Row) -> Key {
     (
         row.engine.clone(),
         row.precision.clone(),
-        row.threads,
+        row.allotment(),
         row.record,
     )
 }
@@ -87,14 +87,19 @@ impl Group {
     pub fn models(&self) -> Vec<&str> {
         let mut best: Vec<(&str, f64)> = Vec::new();
         for row in self.measured() {
-            let ms = row.ms.unwrap_or(f64::INFINITY);
+            let speed = row.speed.unwrap_or(0.0);
             match best.iter_mut().find(|(m, _)| *m == row.model) {
-                Some(known) => known.1 = known.1.min(ms),
-                None => best.push((&row.model, ms)),
+                Some(known) => known.1 = known.1.max(speed),
+                None => best.push((&row.model, speed)),
             }
         }
-        best.sort_by(|a, b| a.1.total_cmp(&b.1));
+        best.sort_by(|a, b| b.1.total_cmp(&a.1));
         best.into_iter().map(|(m, _)| m).collect()
+    }
+
+    /// Whether inputs were all there at once and worked on in several streams.
+    pub fn is_offline(&self) -> bool {
+        self.rows.first().is_some_and(|r| r.streams > 1)
     }
 
     /// What is counted per second.
@@ -104,7 +109,8 @@ impl Group {
 }
 
 fn same_work(a: &Row, b: &Row) -> bool {
-    (a.volume, &a.task, &a.input, a.classes) == (b.volume, &b.task, &b.input, b.classes)
+    (a.volume, a.streams > 1, &a.task, &a.input, a.classes)
+        == (b.volume, b.streams > 1, &b.task, &b.input, b.classes)
 }
 
 fn title(row: &Row) -> String {
@@ -119,7 +125,12 @@ fn title(row: &Row) -> String {
         1 => " of one class".to_owned(),
         c => format!(" of {c} classes"),
     });
-    format!("{kind} of {} {what}{classes}", sizes.join(" × "))
+    let offline = if row.streams > 1 {
+        ", all there at once"
+    } else {
+        ""
+    };
+    format!("{kind} of {} {what}{classes}{offline}", sizes.join(" × "))
 }
 
 /// A foreign name as the stem of a file's name.
@@ -150,14 +161,13 @@ fn series(rows: &[Row], labels: &[String]) -> Vec<Series> {
             keys.push(key);
         }
     }
-    let differs = |of: &dyn Fn(&Key) -> usize| keys.iter().any(|k| of(k) != of(&keys[0]));
-    let (threads, records) = (differs(&|k| k.2), differs(&|k| k.3));
+    let work = keys.iter().any(|k| k.2 != keys[0].2);
+    let records = keys.iter().any(|k| k.3 != keys[0].3);
     (keys.iter().enumerate())
         .map(|(i, key)| {
             let mut label = format!("{} {}", key.0, key.1);
-            if threads {
-                let s = if key.2 == 1 { "" } else { "s" };
-                label += &format!(", {} thread{s}", key.2);
+            if work {
+                label += &format!(", {}", key.2);
             }
             if records {
                 label += &format!(" ({})", labels.get(key.3).map_or("?", |l| l));
@@ -191,7 +201,8 @@ fn engine_colour(engine: &str) -> usize {
         "native" => 0,
         "onnxruntime" => 1,
         "openvino" => 3,
-        "torch" | "pytorch" => 2,
+        "torch" => 2,
+        "torch-compile" => 5,
         "tract" => 6,
         "rten" => 4,
         _ => 7,

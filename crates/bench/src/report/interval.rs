@@ -14,14 +14,16 @@ fn of_median(mut sample: Vec<f64>) -> Option<Interval> {
     median_interval(&sample, CONFIDENCE)
 }
 
-/// How many times as fast as `base` an arm is, with its interval: the median of the ratios in rounds
-/// that both visited, so that what slows the machine down for both cancels.
+/// How many times as fast as `base` an arm gets images or volumes done, with its interval: the median of
+/// the ratios in rounds that both visited, so that what slows the machine down for both cancels.
 pub fn speed_up(base: &Arm, arm: &Arm) -> Option<(f64, Option<Interval>)> {
+    let done = |arm: &Arm| arm.burst.unwrap_or_else(|| arm.batch()) as f64;
+    let more = done(arm) / done(base);
     let mut logs = Vec::new();
     for visit in &arm.visits {
         let same = base.visits.iter().find(|v| v.round == visit.round);
         if let Some((ours, theirs)) = median(&visit.ms).zip(same.and_then(|v| median(&v.ms))) {
-            let log = (theirs / ours).ln();
+            let log = (more * theirs / ours).ln();
             if log.is_finite() {
                 logs.push(log);
             }
@@ -74,5 +76,14 @@ mod tests {
         let interval = interval.unwrap();
         assert!(interval.high - interval.low < 1e-12);
         assert_eq!(speed_up(&base, &Arm::default()), None);
+        let piles = Arm {
+            burst: Some(10),
+            ..fast
+        };
+        let (ratio, _) = speed_up(&base, &piles).unwrap();
+        assert!(
+            (ratio - 20.0).abs() < 1e-9,
+            "a run of ten images counts ten"
+        );
     }
 }

@@ -8,6 +8,7 @@ mod plots;
 mod profiles;
 mod row;
 mod source;
+mod volumes;
 
 pub use group::{Group, Series};
 pub use interval::speed_up;
@@ -53,7 +54,7 @@ impl Report {
             .iter()
             .flat_map(|g| plots::of_group(self, g))
             .collect();
-        all.extend(plots::two_against_three(self, &groups));
+        all.extend(volumes::plots(self, &groups));
         all.extend(self.profiles().flat_map(|(s, p)| profiles::plots(s, p)));
         all
     }

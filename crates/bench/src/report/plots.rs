@@ -7,6 +7,7 @@ use super::plot::{Bar, Bars, Cluster, Line, Mark, Plot, Point, Scale, Scatter, S
 use super::row::Row;
 use super::{Report, interval};
 use crate::recommend::{figure, pareto};
+use crate::statistics::Interval;
 
 /// A figure that bars show.
 struct Figure {
@@ -29,8 +30,9 @@ const LATENCY: Figure = Figure {
             if unit == "img" { "image" } else { "volume" }
         )
     },
-    note: "Bars are medians; lines are 95 % intervals where there were six rounds or more.",
-    value: |r| r.ms,
+    note: "Bars or markers are medians; lines are 95 % intervals where there were six rounds or more.",
+    // A run of several streams is a pile of images: nothing that anybody waits for.
+    value: |r| r.ms.filter(|_| r.streams == 1),
     text: |_, v| format!("{} ms", figure(v)),
     interval: true,
 };
@@ -227,7 +229,7 @@ pub(super) fn ratio(
     report: &Report,
     reference: &Row,
     row: &Row,
-) -> Option<(f64, Option<crate::statistics::Interval>)> {
+) -> Option<(f64, Option<Interval>)> {
     let paired = match reference.record == row.record {
         true => report
             .arm(reference)
@@ -235,7 +237,7 @@ pub(super) fn ratio(
             .and_then(|(a, b)| interval::speed_up(a, b)),
         false => None,
     };
-    paired.or_else(|| Some((reference.ms? / row.ms?, None)))
+    paired.or_else(|| Some((row.speed? / reference.speed?, None)))
 }
 
 /// Throughput against parameters, a plot for each series, all on the same scales.
@@ -301,9 +303,9 @@ fn scatter(group: &Group, series: usize, (x, y): (Scale, Scale), most_memory: f6
         Point {
             x: params,
             y: speed,
-            interval: row.interval.map(|i| crate::statistics::Interval {
-                low: 1000.0 / i.high,
-                high: 1000.0 / i.low,
+            interval: row.interval.zip(row.ms).map(|(i, ms)| Interval {
+                low: speed * ms / i.high,
+                high: speed * ms / i.low,
             }),
             mark: mark(row),
             radius: radius(row),
@@ -486,77 +488,4 @@ fn decoders(group: &Group) -> Vec<Plot> {
         ));
     }
     plots
-}
-
-/// Networks of images against networks of volumes by the images of 512×512 that they amount to.
-pub(super) fn two_against_three(report: &Report, groups: &[Group]) -> Option<Plot> {
-    let segments = |r: &Row| r.volume || r.decoder.is_some();
-    let task = groups
-        .iter()
-        .find(|g| g.measured().any(|r| r.volume))?
-        .rows
-        .first()?
-        .task
-        .clone();
-    let groups = || {
-        groups
-            .iter()
-            .filter(|g| g.rows.first().is_some_and(|r| r.task == task))
-    };
-    if !groups().any(|g| g.measured().any(|r| !r.volume && segments(r))) {
-        return None;
-    }
-    let mut series: Vec<(Mark, String)> = Vec::new();
-    let mut clusters: Vec<Cluster> = Vec::new();
-    for group in groups() {
-        for row in group.measured().filter(|r| segments(r)) {
-            let (Some(value), Some(own)) = (row.equivalent, group.series_of(row)) else {
-                continue;
-            };
-            let mode = row.mode();
-            let at = series
-                .iter()
-                .position(|(_, m)| *m == mode)
-                .unwrap_or_else(|| {
-                    series.push((group.series[own].mark, mode));
-                    series.len() - 1
-                });
-            let label = format!("{} {}", row.model, if row.volume { "(3D)" } else { "" });
-            let label = label.trim_end().to_owned();
-            let bar = Bar {
-                series: at,
-                value,
-                interval: None,
-                text: format!("{} img/s", figure(value)),
-                told: told(row),
-            };
-            match clusters.iter_mut().find(|c| c.label == label) {
-                Some(cluster) if cluster.bars.iter().any(|b| b.series == at) => {}
-                Some(cluster) => cluster.bars.push(bar),
-                None => clusters.push(Cluster {
-                    label,
-                    bars: vec![bar],
-                }),
-            }
-        }
-    }
-    for cluster in &mut clusters {
-        cluster.bars.sort_by_key(|b| b.series);
-    }
-    let best = |c: &Cluster| c.bars.iter().map(|b| b.value).fold(0.0, f64::max);
-    clusters.sort_by(|a, b| best(b).total_cmp(&best(a)));
-    let chart = Bars {
-        series,
-        clusters,
-        axis: "equivalent img/s: pixels or voxels per second / 512²; longer is better".into(),
-        base: None,
-    };
-    let note = "The original's measure. It leaves out that 3D networks run on tiles that overlap: with half a tile of overlap every voxel is computed up to eight times.";
-    let mut plot = Plot::new("2d-against-3d", "Slices against volumes", note, move |w| {
-        chart.draw(w)
-    });
-    plot.caption = report.records().next().map_or(String::new(), |(_, r)| {
-        r.machine.cpu.as_deref().map_or(String::new(), super::name)
-    });
-    Some(plot)
 }

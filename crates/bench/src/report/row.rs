@@ -8,7 +8,9 @@ use slicewise_zoo::{Architecture, Decoder};
 
 use super::interval;
 use crate::record::{Arm, Record, Status};
+use crate::scan::ScanTime;
 use crate::statistics::Interval;
+use crate::verdict::Comparison;
 
 /// Characters of a name that are shown.
 const NAME: usize = 80;
@@ -39,22 +41,36 @@ pub struct Row {
     pub precision: String,
     /// Threads of a run.
     pub threads: usize,
+    /// Images or volumes that are worked on at the same time; 1 is one after the other.
+    pub streams: usize,
     /// `logits` or `labels`.
     pub task: String,
     /// The input's sizes.
     pub input: Vec<usize>,
     /// Classes of the head.
     pub classes: Option<usize>,
-    /// What became of it, as the record spells it.
-    pub status: String,
+    /// What became of it, in words.
+    pub status: &'static str,
+    /// Whether it ran and gave a wrong output.
+    pub wrong: bool,
+    /// Whether it was tried and failed.
+    pub failed: bool,
     /// Why there is no figure, or what limits it.
     pub reason: Option<String>,
     /// The median time of a run in ms; nothing unless the arm counts as measured.
     pub ms: Option<f64>,
     /// The interval that holds the median.
     pub interval: Option<Interval>,
+    /// The time that nine of ten runs, and that 99 of 100 do not exceed, in ms.
+    pub percentiles: [Option<f64>; 2],
+    /// The time in units of the reference arm's, and what may be said of it.
+    pub verdict: Option<Comparison>,
+    /// Whether it is the reference arm.
+    pub reference: bool,
     /// Images or volumes per second.
     pub speed: Option<f64>,
+    /// What a whole scan costs.
+    pub scan: Option<ScanTime>,
     /// Voxels or pixels per second in images of 512×512.
     pub equivalent: Option<f64>,
     /// Parameters in millions.
@@ -98,17 +114,29 @@ impl Row {
             engine: name(&arm.engine),
             precision: name(&arm.precision),
             threads: arm.threads,
+            streams: arm.streams.max(1),
             task: name(&arm.task),
             input: arm.input.iter().copied().take(8).collect(),
             classes: arm.classes,
-            status: status(arm.status).to_owned(),
+            status: status(arm.status),
+            wrong: arm.status == Status::Wrong,
+            failed: arm.status == Status::Failed,
             reason: match (arm.status, &arm.check) {
                 (Status::Wrong, Some(check)) => Some(text(&check.to_string())),
                 _ => arm.reason.as_deref().map(text),
             },
             ms,
             interval: ms.and_then(|_| interval::of_arm(arm)),
+            percentiles: match arm.latency.filter(|_| ms.is_some()) {
+                Some(latency) => [latency.p90_ms, latency.p99_ms],
+                None => [None; 2],
+            },
+            verdict: arm.versus_reference.filter(|_| ms.is_some()),
+            reference: arm.reference,
             speed,
+            scan: arm
+                .scan
+                .filter(|s| speed.is_some() && positive(s.network_seconds).is_some()),
             equivalent: speed
                 .zip(points)
                 .and_then(|(s, p)| positive(s * p / (512.0 * 512.0))),
@@ -138,8 +166,16 @@ impl Row {
 
     /// What the model runs on: `native f32, 2 threads`.
     pub fn place(&self) -> String {
-        let s = if self.threads == 1 { "" } else { "s" };
-        format!("{}, {} thread{s}", self.mode(), self.threads)
+        format!("{}, {}", self.mode(), self.allotment())
+    }
+
+    /// What a run is given of the machine: `2 threads`, `2 streams of 1 thread`.
+    pub fn allotment(&self) -> String {
+        let many = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        match self.streams {
+            1 => many(self.threads, "thread"),
+            n => format!("{} of {}", many(n, "stream"), many(self.threads, "thread")),
+        }
     }
 
     /// Whether there are figures that may be ranked.

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::group::Group;
 use super::plot::{Plot, theme};
-use super::{Report, plots};
+use super::{Report, plots, volumes};
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
@@ -119,13 +119,11 @@ fn sections(report: &Report, groups: &[Group]) -> Vec<Section> {
             arms(report, group),
         ));
     }
-    if let Some(plot) = plots::two_against_three(report, groups) {
-        all.push(Section::new(
-            "volumes",
-            "2D against 3D",
-            "Slices against volumes",
-            figure(&plot, false),
-        ));
+    let volumes = volumes::plots(report, groups);
+    if !volumes.is_empty() {
+        let body = html! { @for plot in &volumes { (figure(plot)) } };
+        let (short, title) = ("2D against 3D", "Slices against volumes");
+        all.push(Section::new("volumes", short, title, body));
     }
     for (i, (source, record)) in report.profiles().enumerate() {
         let title = format!("Profile of {}", super::name(&record.model));
@@ -162,24 +160,24 @@ fn arms(report: &Report, group: &Group) -> Markup {
     let scatters = |p: &&Plot| is(p, &["scatter"]);
     let rest: Vec<&Plot> = plots.iter().filter(|p| !first(p) && !scatters(p)).collect();
     html! {
-        @for plot in plots.iter().filter(first) { (figure(plot, true)) }
-        @for plot in plots.iter().filter(scatters) { (figure(plot, true)) }
+        @for plot in plots.iter().filter(first) { (figure(plot)) }
+        @for plot in plots.iter().filter(scatters) { (figure(plot)) }
         (table::arms(report, group))
         @if !rest.is_empty() {
             details {
                 summary { "More plots: throughput, efficiency, memory" }
-                @for plot in rest { (figure(plot, true)) }
+                @for plot in rest { (figure(plot)) }
             }
         }
     }
 }
 
 /// A plot with its title and how to read it.
-fn figure(plot: &Plot, titled: bool) -> Markup {
+fn figure(plot: &Plot) -> Markup {
     html! {
         figure {
             figcaption {
-                @if titled { h3 { (plot.title) } }
+                h3 { (plot.title) }
                 p.soft { (plot.note) }
             }
             (plot.inline())

@@ -19,7 +19,7 @@ pub(super) fn section(source: &Source, profile: &ProfileRecord, index: usize) ->
                 }
             }
         }
-        @for plot in profiles::plots(source, profile) { (super::figure(&plot, true)) }
+        @for plot in profiles::plots(source, profile) { (super::figure(&plot)) }
         @if let Some(lead) = profile.engines.first() {
             @let steps: Vec<(usize, &OperationTime)> = lead.operations.iter().enumerate().collect();
             details {

@@ -22,15 +22,13 @@ pub(super) fn words(report: &Report, groups: &[Group]) -> Markup {
             }
         }
         @if groups.is_empty() { p { "There is no record of a benchmark among the files, only profiles." } }
+        @for line in noise(report) { p.soft { (line) } }
         @for line in cautions(report) { p.warning { (line) } }
     }
 }
 
 fn fastest<'a>(rows: impl Iterator<Item = &'a Row>) -> Option<&'a Row> {
-    rows.min_by(|a, b| {
-        a.ms.unwrap_or(f64::INFINITY)
-            .total_cmp(&b.ms.unwrap_or(f64::INFINITY))
-    })
+    rows.max_by(|a, b| a.speed.unwrap_or(0.0).total_cmp(&b.speed.unwrap_or(0.0)))
 }
 
 /// The fastest arm, large.
@@ -42,7 +40,7 @@ fn champion(group: &Group, best: &Row) -> Markup {
     html! {
         p { "Fastest: " strong { (best.model) } " on " (on) "." }
         dl.tiles {
-            div { dt { "ms, median" } dd { (dash(best.ms)) } @if let Some(i) = best.interval { dd.soft { "95 %: " (figure(i.low)) "–" (figure(i.high)) } } }
+            div { dt { (if group.is_offline() { "ms, a pile of images" } else { "ms, median" }) } dd { (dash(best.ms)) } @if let Some(i) = best.interval { dd.soft { "95 %: " (figure(i.low)) "–" (figure(i.high)) } } }
             div { dt { (best.unit()) "/s" } dd { (dash(best.speed)) } }
             div { dt { "million parameters" } dd { (dash(best.params)) } }
             div { dt { "MB of memory" } @match best.memory { Some(m) => dd { (format!("{m:.0}")) }, None => dd.none { "not measured" } } }
@@ -61,10 +59,13 @@ fn lines(report: &Report, group: &Group) -> Vec<String> {
                     .filter(|b| *b != i)
                     .and_then(|b| speed_up(report, group, b, i));
                 lines.push(format!(
-                    "{}: {} is fastest, {} ms ({} {}/s){}.",
+                    "{}: {} is fastest, {}{} {}/s{}.",
                     series.label,
                     row.model,
-                    figure(row.ms.unwrap_or(0.0)),
+                    match row.ms.filter(|_| row.streams == 1) {
+                        Some(ms) => format!("{} ms, ", figure(ms)),
+                        None => String::new(),
+                    },
                     figure(row.speed.unwrap_or(0.0)),
                     row.unit(),
                     speed_up.map_or(String::new(), |s| format!("; {s}")),
@@ -73,7 +74,7 @@ fn lines(report: &Report, group: &Group) -> Vec<String> {
         }
     }
     let without: Vec<&Row> = group.rows.iter().filter(|r| !r.is_measured()).collect();
-    let mut states: Vec<&str> = without.iter().map(|r| r.status.as_str()).collect();
+    let mut states: Vec<&str> = without.iter().map(|r| r.status).collect();
     states.sort_unstable();
     states.dedup();
     let counts: Vec<String> = states
@@ -122,11 +123,48 @@ fn speed_up(report: &Report, group: &Group, base: usize, series: usize) -> Optio
     ))
 }
 
+/// How small a difference may be and still be spoken of, by record.
+fn noise(report: &Report) -> Vec<String> {
+    let labels = report.labels();
+    let floor = |(i, record): (usize, &crate::record::Record)| {
+        let floor = record.noise_floor?;
+        Some(format!(
+            "Noise floor of {}: {:.1} %. By so much its reference arm may differ from itself, over {} rounds that \
+             visited it twice; verdicts speak of differences above {:.1} %.",
+            labels.get(i).map_or("?", |l| l),
+            100.0 * floor.floor,
+            floor.pairs,
+            100.0 * crate::verdict::margin(Some(&floor)),
+        ))
+    };
+    let records = report.records().map(|(_, r)| r).enumerate();
+    records.filter_map(floor).collect()
+}
+
+/// What disturbed a measurement, if it was more than a trifle.
+fn disturbances(label: &str, usage: &crate::conditions::Usage) -> Vec<String> {
+    const TRIFLE: f64 = 0.02;
+    let percent = |share: f64| format!("{:.0} %", 100.0 * share);
+    let above = |share: Option<f64>| share.filter(|s| *s > TRIFLE).map(percent);
+    let steal = above(usage.steal).map(|p| {
+        format!("The hypervisor gave {p} of the CPU time to others while {label} was measured.")
+    });
+    let others = above(usage.others)
+        .map(|p| format!("Other processes used {p} of the CPU time while {label} was measured."));
+    let heat = usage.throttled.filter(|n| *n > 0).map(|n| {
+        format!(
+            "The CPU was slowed down {n} times because it was too hot while {label} was measured."
+        )
+    });
+    [steal, others, heat].into_iter().flatten().collect()
+}
+
 /// What makes the figures less than they seem.
 fn cautions(report: &Report) -> Vec<String> {
     let labels = report.labels();
     let mut lines = Vec::new();
     for ((_, record), label) in report.records().zip(&labels) {
+        lines.extend(disturbances(label, &record.usage));
         if !record.complete {
             lines.push(format!(
                 "{label} is incomplete: it was interrupted, or is still being measured."

@@ -94,7 +94,7 @@ fn arm_columns(group: &Group) -> Vec<Column<(String, Row)>> {
             name: "Status",
             key: "status",
             number: false,
-            cell: |(_, r)| Cell::text(&r.status),
+            cell: |(_, r)| Cell::text(r.status),
         },
         Column {
             name: "ms",
@@ -152,6 +152,7 @@ fn arm_columns(group: &Group) -> Vec<Column<(String, Row)>> {
             cell: |(_, r)| Cell::number(r.runs.map(|n| n as f64), |n| n.to_string()),
         },
     ];
+    columns.extend(columns_of_some(group));
     if group.rows.iter().any(|r| r.volume) {
         columns[5].name = "vol/s";
         columns[7].name = "vol/s/M";
@@ -168,6 +169,51 @@ fn arm_columns(group: &Group) -> Vec<Column<(String, Row)>> {
     columns
 }
 
+/// Columns that only some records have figures for.
+fn columns_of_some(group: &Group) -> Vec<Column<(String, Row)>> {
+    let mut columns: Vec<Column<(String, Row)>> = Vec::new();
+    if group.rows.iter().any(|r| r.verdict.is_some()) {
+        columns.push(Column {
+            name: "Time to reference",
+            key: "verdict",
+            number: true,
+            cell: |(_, r)| match r.verdict {
+                _ if r.reference => Cell::text("reference"),
+                Some(v) => Cell {
+                    shown: format!("{}× {}", figure(v.ratio), v.verdict),
+                    value: Some(v.ratio),
+                },
+                None => Cell::text("–"),
+            },
+        });
+    }
+    if group.rows.iter().any(|r| r.percentiles[0].is_some()) {
+        columns.push(Column {
+            name: "p90 ms",
+            key: "p90",
+            number: true,
+            cell: |(_, r)| Cell::number(r.percentiles[0], figure),
+        });
+    }
+    if group.rows.iter().any(|r| r.percentiles[1].is_some()) {
+        columns.push(Column {
+            name: "p99 ms",
+            key: "p99",
+            number: true,
+            cell: |(_, r)| Cell::number(r.percentiles[1], figure),
+        });
+    }
+    if group.rows.iter().any(|r| r.scan.is_some()) {
+        columns.push(Column {
+            name: "s per scan",
+            key: "scan",
+            number: true,
+            cell: |(_, r)| Cell::number(r.scan.map(|s| s.network_seconds), figure),
+        });
+    }
+    columns
+}
+
 /// All arms of a group, the fastest first, those without figures last, with their reasons below.
 pub(super) fn arms(report: &Report, group: &Group) -> Markup {
     let same_threads = group.rows.windows(2).all(|w| w[0].threads == w[1].threads);
@@ -178,13 +224,17 @@ pub(super) fn arms(report: &Report, group: &Group) -> Markup {
     };
     let mut rows: Vec<(String, Row)> = group.rows.iter().map(|r| (place(r), r.clone())).collect();
     rows.sort_by(|a, b| {
-        a.1.ms
-            .unwrap_or(f64::INFINITY)
-            .total_cmp(&b.1.ms.unwrap_or(f64::INFINITY))
+        b.1.speed
+            .unwrap_or(0.0)
+            .total_cmp(&a.1.speed.unwrap_or(0.0))
     });
     let caption = format!("All arms, {}", group.slug);
     let id = format!("{}-arms", group.slug);
-    let class = |(_, row): &(String, Row)| if row.is_measured() { "" } else { "unranked" };
+    let class = |(_, row): &(String, Row)| match (row.wrong, row.is_measured()) {
+        (true, _) => "wrong",
+        (_, true) => "",
+        (_, false) => "unranked",
+    };
     html! {
         (table(&id, &caption, &arm_columns(group), &rows, class))
         (reasons(report, group))
@@ -200,7 +250,7 @@ fn reasons(report: &Report, group: &Group) -> Markup {
         let why = match (row.is_measured(), &row.reason) {
             (true, None) => continue,
             (_, Some(reason)) => format!("{}: {reason}", row.status),
-            (false, None) => row.status.clone(),
+            (false, None) => row.status.to_owned(),
         };
         let record = if many {
             format!(" ({})", labels.get(row.record).map_or("?", |l| l))

@@ -255,3 +255,69 @@ fn headers_cells_and_links_fit_together() {
     }
     assert!(page.contains("aria-label=\"Time of one run."));
 }
+
+#[test]
+fn verdicts_percentiles_wrong_outputs_and_scans_are_shown_where_a_record_has_them() {
+    let mut record = rich();
+    for arm in &mut record.arms {
+        arm.versus_reference = Some(crate::verdict::Comparison {
+            ratio: 1.25,
+            verdict: crate::verdict::Verdict::Slower,
+            ..Default::default()
+        });
+        arm.scan = Some(crate::scan::ScanTime {
+            runs: 300,
+            network_seconds: 12.5,
+            ..Default::default()
+        });
+        arm.latency = Some(crate::statistics::Latency {
+            p90_ms: Some(33.25),
+            ..Default::default()
+        });
+    }
+    record.noise_floor = Some(crate::verdict::NoiseFloor {
+        pairs: 15,
+        floor: 0.031,
+        ..Default::default()
+    });
+    record.usage.steal = Some(0.25);
+    let wrong = &mut record.arms[1];
+    wrong.status = crate::record::Status::Wrong;
+    wrong.check = Some(crate::record::Check {
+        against: "native f32".into(),
+        measure: "labels that differ".into(),
+        error: 0.5,
+        tolerance: 0.001,
+    });
+    let page = page(&[("r.json", &record)]);
+    for want in [
+        "1.25× SLOWER",
+        "33.2",
+        "12.5",
+        "Noise floor of r: 3.1 %",
+        "gave 25 % of the CPU time to others",
+        "<tr class=\"wrong\">",
+        "WRONG: labels that differ 5.00e-1 against native f32",
+        "A whole scan",
+    ] {
+        assert!(page.contains(want), "{want}");
+    }
+    let without = cells(&page, "ms").into_iter().filter(|c| c.2.is_none());
+    assert_eq!(
+        without.count(),
+        2,
+        "one wrong and one not run: neither has a figure"
+    );
+}
+
+#[test]
+fn piles_of_images_are_not_compared_with_single_ones() {
+    let mut record = rich();
+    let mut pile = record.arms[0].clone();
+    (pile.streams, pile.threads, pile.burst) = (2, 1, Some(40));
+    pile.summarise();
+    record.arms.push(pile);
+    let page = page(&[("r.json", &record)]);
+    assert!(page.contains("to label maps of 117 classes, all there at once"));
+    assert!(page.contains("ms, a pile of images"));
+}
