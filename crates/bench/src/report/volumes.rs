@@ -37,20 +37,12 @@ const SCAN: Measure = Measure {
     less: true,
 };
 
-/// Both comparisons, where the report has networks of both kinds that do the same task.
+/// Both comparisons, where the report has networks of both kinds.
 pub(super) fn plots(report: &Report, groups: &[Group]) -> Vec<Plot> {
-    let volumes = groups.iter().find(|g| g.measured().any(|r| r.volume));
-    let Some(task) = volumes.and_then(|g| g.rows.first()).map(|r| r.task.clone()) else {
+    let rows: Vec<&Row> = groups.iter().flat_map(Group::measured).collect();
+    let Some(segments) = comparable(&rows) else {
         return Vec::new();
     };
-    let segments = |r: &Row| r.task == task && (r.volume || r.decoder.is_some());
-    if !groups
-        .iter()
-        .flat_map(Group::measured)
-        .any(|r| segments(r) && !r.volume)
-    {
-        return Vec::new();
-    }
     let note = "The original's measure. It leaves out that 3D networks run on tiles that overlap: with half a \
                 tile of overlap every voxel is computed up to eight times.";
     let scan_note = scan_note(report);
@@ -63,6 +55,32 @@ pub(super) fn plots(report: &Report, groups: &[Group]) -> Vec<Plot> {
         Some(plot)
     });
     all.into_iter().flatten().collect()
+}
+
+/// Which arms stand beside each other: those of records that measured both kinds, because those were meant
+/// to; else those of all records that did the same task, one input after the other.
+fn comparable(rows: &[&Row]) -> Option<impl Fn(&Row) -> bool + use<>> {
+    let network = |r: &Row| r.volume || r.decoder.is_some();
+    let has = |volume: bool, fits: &dyn Fn(&Row) -> bool| {
+        rows.iter()
+            .any(|r| r.volume == volume && network(r) && fits(r))
+    };
+    let both = |fits: &dyn Fn(&Row) -> bool| has(true, fits) && has(false, fits);
+    let records: Vec<usize> = (rows.iter().map(|r| r.record))
+        .filter(|&record| both(&|r| r.record == record))
+        .collect();
+    let mut tasks = rows.iter().map(|r| r.task.clone());
+    let task = tasks.find(|task| both(&|r| r.task == *task && r.streams == 1));
+    if records.is_empty() && task.is_none() {
+        return None;
+    }
+    Some(move |r: &Row| {
+        let meant = match records.is_empty() {
+            true => r.streams == 1 && task.as_ref() == Some(&r.task),
+            false => records.contains(&r.record),
+        };
+        network(r) && meant
+    })
 }
 
 /// What scan the seconds are of, and what is not in them.
@@ -124,5 +142,66 @@ fn bars(groups: &[Group], segments: &dyn Fn(&Row) -> bool, measure: &Measure) ->
         clusters,
         axis: measure.axis.into(),
         base: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recommend::tests::row;
+
+    fn rows(arms: &[(&str, usize, &str, bool)]) -> Vec<Row> {
+        let arm = |&(model, record, task, volume): &(&str, usize, &str, bool)| Row {
+            record,
+            task: task.into(),
+            volume,
+            ..row(model, "native f32", 10.0, 2.0)
+        };
+        arms.iter().map(arm).collect()
+    }
+
+    #[test]
+    fn kinds_are_compared_within_records_and_else_by_their_task() {
+        let image = "resnet18+fpn";
+        type Case<'a> = (&'a [(&'a str, usize, &'a str, bool)], Option<&'a [bool]>);
+        let cases: &[Case<'_>] = &[
+            (&[(image, 0, "labels", false)], None),
+            // A record of both counts, whatever their tasks, and others do not.
+            (
+                &[
+                    (image, 0, "labels", false),
+                    ("stunet_s", 0, "logits", true),
+                    (image, 1, "logits", false),
+                ],
+                Some(&[true, true, false]),
+            ),
+            (
+                &[
+                    (image, 0, "labels", false),
+                    ("stunet_s", 1, "labels", true),
+                    (image, 0, "logits", false),
+                ],
+                Some(&[true, true, false]),
+            ),
+            (
+                &[(image, 0, "labels", false), ("stunet_s", 1, "logits", true)],
+                None,
+            ),
+            // An encoder alone segments nothing.
+            (
+                &[
+                    ("resnet18", 0, "labels", false),
+                    ("stunet_s", 0, "labels", true),
+                ],
+                None,
+            ),
+        ];
+        for (arms, want) in cases {
+            let rows = rows(arms);
+            let all: Vec<&Row> = rows.iter().collect();
+            let fits = comparable(&all);
+            let got = fits.map(|fits| rows.iter().map(&fits).collect::<Vec<_>>());
+            assert_eq!(got.as_deref(), *want, "{arms:?}");
+        }
     }
 }
