@@ -152,7 +152,6 @@ fn arm_columns(group: &Group) -> Vec<Column<(String, Row)>> {
             cell: |(_, r)| Cell::number(r.runs.map(|n| n as f64), |n| n.to_string()),
         },
     ];
-    columns.extend(columns_of_some(group));
     if group.rows.iter().any(|r| r.volume) {
         columns[5].name = "vol/s";
         columns[7].name = "vol/s/M";
@@ -166,6 +165,8 @@ fn arm_columns(group: &Group) -> Vec<Column<(String, Row)>> {
             },
         );
     }
+    // Beside the times.
+    columns.splice(5..5, columns_of_some(group));
     columns
 }
 
