@@ -258,8 +258,9 @@ impl Arm {
     /// Pixels or voxels per second in images of 512×512, as the original makes 2D and 3D comparable:
     /// see [`Suite::TwoVsThree`](crate::Suite::TwoVsThree) for what that leaves out.
     pub fn equivalent_images(&self) -> Option<f64> {
-        let points: usize = self.input.get(2..)?.iter().product();
-        Some(self.throughput? * points as f64 / f64::from(512 * 512))
+        // In floating point, because the sizes of a foreign record may overflow an integer.
+        let points: f64 = self.input.get(2..)?.iter().map(|&n| n as f64).product();
+        Some(self.throughput? * points / f64::from(512 * 512))
     }
 }
 
@@ -281,5 +282,20 @@ impl PerRun {
             steal: all.steal,
             others: all.others,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_of_a_foreign_record_do_not_overflow() {
+        let arm = Arm {
+            input: vec![1, 3, usize::MAX, usize::MAX],
+            throughput: Some(2.0),
+            ..Arm::default()
+        };
+        assert!(arm.equivalent_images().is_some_and(|n| n > 1e30));
     }
 }

@@ -465,7 +465,7 @@ fn memory_of(arm: &Arm) -> u64 {
 /// What an arm may hold that nobody measured: its parameters thrice (ours, packed, the engine's own
 /// copy) and 60 feature maps of the input's size, for each stream.
 fn estimated_bytes(arm: &Arm) -> u64 {
-    let input: u64 = arm.input.iter().map(|&d| d as u64).product();
+    let input = (arm.input.iter()).fold(1u64, |n, &d| n.saturating_mul(d as u64));
     let parameters = arm.parameters.unwrap_or(50_000_000);
     let one = (parameters.saturating_mul(12)).saturating_add(input.saturating_mul(4 * 60));
     one.saturating_mul(arm.streams.max(1) as u64)

@@ -97,9 +97,6 @@ impl Row {
         let ms = statistics.and_then(|s| positive(s.median_ms));
         let speed = arm.throughput.and_then(positive).filter(|_| ms.is_some());
         let params = arm.parameters.filter(|&p| p > 0).map(|p| p as f64 / 1e6);
-        // In floating point, because the sizes of a foreign record may overflow an integer.
-        let points: Option<f64> =
-            (arm.input.get(2..)).map(|s| s.iter().map(|&n| n as f64).product());
         Row {
             record,
             arm: index,
@@ -137,9 +134,7 @@ impl Row {
             scan: arm
                 .scan
                 .filter(|s| speed.is_some() && positive(s.network_seconds).is_some()),
-            equivalent: speed
-                .zip(points)
-                .and_then(|(s, p)| positive(s * p / (512.0 * 512.0))),
+            equivalent: speed.and(arm.equivalent_images()).and_then(positive),
             params,
             encoder_params: arm.encoder_parameters.map(|p| p as f64 / 1e6),
             gmacs: arm.macs.map(|m| m as f64 / 1e9),
