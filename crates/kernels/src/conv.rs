@@ -15,7 +15,7 @@ use crate::isa::Simd;
 use crate::piece::{Piece, Target};
 use crate::shared::Shared;
 use crate::tile::EVERYTHING;
-use crate::{Buffer, Context, Geometry, LabelsMut};
+use crate::{Buffer, Context, Geometry, Isa, LabelsMut};
 
 /// What happens to a convolution's sums before they are stored:
 /// `then(activation(sum) + residual)`.
@@ -245,6 +245,12 @@ impl Convolution {
             && depth == 1
             && height.is_multiple_of(2)
             && width.is_multiple_of(context.isa().lanes())
+    }
+
+    /// Whether the windows of a group of `out` channels are gathered into whole registers first, as
+    /// those of narrow maps are.
+    pub fn gathers(isa: Isa, geometry: &Geometry, out: usize) -> bool {
+        gathers(isa, geometry, out)
     }
 
     /// The number of channel groups.

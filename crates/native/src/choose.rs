@@ -3,7 +3,7 @@
 //! What may be used ([`candidates`]) is kept apart from what is fastest ([`cost`]), so that a
 //! benchmark can time every candidate of a layer and compare with the choice.
 
-use slicewise_kernels::{Geometry, Isa, WinogradTile};
+use slicewise_kernels::{Convolution, Geometry, Isa, WinogradTile};
 
 /// How far results may be from the definition's, for speed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -72,9 +72,17 @@ pub fn cost(isa: Isa, layer: &Layer, algorithm: Algorithm) -> f64 {
     let (channels, out) = (layer.channels as f64, layer.out as f64);
     match algorithm {
         Algorithm::Direct => {
-            let registers = depth * height * width.div_ceil(lanes) * layer.batch;
+            let group = layer.out / layer.groups.max(1);
+            // Copying an element into a register takes about as long as 16 channels' products.
+            let (registers, copy) = match Convolution::gathers(isa, g, group) {
+                true => (
+                    (depth * height * width).div_ceil(lanes),
+                    16.0 / group as f64,
+                ),
+                false => (depth * height * width.div_ceil(lanes), 0.0),
+            };
             let per_register = g.taps() as f64 * channels * out / layer.groups as f64;
-            registers as f64 * per_register / DIRECT
+            (registers * layer.batch) as f64 * per_register * (1.0 + copy) / DIRECT
         }
         Algorithm::Winograd(tile) => {
             // Rows of tiles are made of whole registers of pixels.
