@@ -33,7 +33,7 @@ pub(crate) trait Dot: Copy + Send + Sync + 'static {
     fn dot2(self, sum: Self::V, x: Self::V, w: Self::V) -> Self::V;
     /// i32 as f32.
     fn to_float(self, v: Self::V) -> Self::V;
-    /// Words of four f32 that are whole numbers from 0 to 255.
+    /// Words of four f32 from 0 to 255, rounded to whole numbers, ties to even.
     fn pack4(self, channels: [Self::V; 4]) -> Self::V;
     /// Channel `i` of words of u8, as f32.
     fn unpack4(self, v: Self::V, i: usize) -> Self::V;
@@ -106,7 +106,7 @@ impl Dot for Scalar {
     #[inline(always)]
     fn pack4(self, channels: [Self::V; 4]) -> Self::V {
         std::array::from_fn(|lane| {
-            let bytes = channels.map(|c| c[lane] as u8);
+            let bytes = channels.map(|c| c[lane].round_ties_even() as u8);
             f32::from_bits(u32::from_le_bytes(bytes))
         })
     }
@@ -130,6 +130,46 @@ impl Dot for Scalar {
             0 => f32::from_bits(word(v) << 16),
             _ => f32::from_bits(word(v) & 0xffff_0000),
         })
+    }
+}
+
+/// [`to_bf16`] of a register; the lower halves are of any bits. (No closure: one that is handed to
+/// `map` is compiled without the instruction set.)
+///
+/// # Safety
+/// The CPU must have AVX2.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn bf16_in_256(v: __m256) -> __m256i {
+    // SAFETY: as this function's.
+    unsafe {
+        let bits = _mm256_castps_si256(v);
+        let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+        let near = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+        let nan = _mm256_or_si256(bits, _mm256_set1_epi32(0x0040_0000));
+        let (near, nan) = (_mm256_castsi256_ps(near), _mm256_castsi256_ps(nan));
+        _mm256_castps_si256(_mm256_blendv_ps(
+            near,
+            nan,
+            _mm256_cmp_ps::<_CMP_UNORD_Q>(v, v),
+        ))
+    }
+}
+
+/// The same in 16 lanes.
+///
+/// # Safety
+/// The CPU must have AVX-512.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn bf16_in_512(v: __m512) -> __m512i {
+    // SAFETY: as this function's.
+    unsafe {
+        let bits = _mm512_castps_si512(v);
+        let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+        let near = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+        let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+        _mm512_mask_or_epi32(near, is_nan, bits, _mm512_set1_epi32(0x0040_0000))
     }
 }
 
@@ -193,7 +233,9 @@ impl Dot for Avx2 {
     fn pack4(self, channels: [Self::V; 4]) -> Self::V {
         // SAFETY: see above.
         unsafe {
-            let [a, b, c, d] = channels.map(|c| _mm256_cvtps_epi32(c));
+            let [a, b, c, d] = channels;
+            let (a, b) = (_mm256_cvtps_epi32(a), _mm256_cvtps_epi32(b));
+            let (c, d) = (_mm256_cvtps_epi32(c), _mm256_cvtps_epi32(d));
             let low = _mm256_or_si256(a, _mm256_slli_epi32::<8>(b));
             let high = _mm256_or_si256(_mm256_slli_epi32::<16>(c), _mm256_slli_epi32::<24>(d));
             _mm256_castsi256_ps(_mm256_or_si256(low, high))
@@ -214,15 +256,7 @@ impl Dot for Avx2 {
     fn pack2(self, channels: [Self::V; 2]) -> Self::V {
         // SAFETY: see above.
         unsafe {
-            let [low, high] = channels.map(|v| {
-                let bits = _mm256_castps_si256(v);
-                let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
-                let near = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
-                let near = _mm256_castsi256_ps(_mm256_add_epi32(bits, near));
-                let nan = _mm256_or_si256(bits, _mm256_set1_epi32(0x0040_0000));
-                let is_nan = _mm256_cmp_ps::<_CMP_UNORD_Q>(v, v);
-                _mm256_castps_si256(_mm256_blendv_ps(near, _mm256_castsi256_ps(nan), is_nan))
-            });
+            let (low, high) = (bf16_in_256(channels[0]), bf16_in_256(channels[1]));
             let high = _mm256_and_si256(high, _mm256_set1_epi32(0xffff_0000u32 as i32));
             _mm256_castsi256_ps(_mm256_or_si256(_mm256_srli_epi32::<16>(low), high))
         }
@@ -296,8 +330,8 @@ impl<const BF16: bool> Dot for Avx512Dot<BF16> {
     fn dot4(self, sum: Self::V, x: Self::V, w: Self::V) -> Self::V {
         // SAFETY: see above.
         unsafe {
-            let [sum, x, w] = [sum, x, w].map(|v| _mm512_castps_si512(v));
-            _mm512_castsi512_ps(_mm512_dpbusd_epi32(sum, x, w))
+            let (x, w) = (_mm512_castps_si512(x), _mm512_castps_si512(w));
+            _mm512_castsi512_ps(_mm512_dpbusd_epi32(_mm512_castps_si512(sum), x, w))
         }
     }
 
@@ -306,8 +340,8 @@ impl<const BF16: bool> Dot for Avx512Dot<BF16> {
         if BF16 {
             // SAFETY: see above; any bits are bf16.
             return unsafe {
-                let [x, w] = [x, w].map(|v| std::mem::transmute::<__m512, __m512bh>(v));
-                _mm512_dpbf16_ps(sum, x, w)
+                let x = std::mem::transmute::<__m512, __m512bh>(x);
+                _mm512_dpbf16_ps(sum, x, std::mem::transmute::<__m512, __m512bh>(w))
             };
         }
         let s = self.0;
@@ -325,7 +359,9 @@ impl<const BF16: bool> Dot for Avx512Dot<BF16> {
     fn pack4(self, channels: [Self::V; 4]) -> Self::V {
         // SAFETY: see above.
         unsafe {
-            let [a, b, c, d] = channels.map(|c| _mm512_cvtps_epi32(c));
+            let [a, b, c, d] = channels;
+            let (a, b) = (_mm512_cvtps_epi32(a), _mm512_cvtps_epi32(b));
+            let (c, d) = (_mm512_cvtps_epi32(c), _mm512_cvtps_epi32(d));
             let low = _mm512_or_si512(a, _mm512_slli_epi32::<8>(b));
             let high = _mm512_or_si512(_mm512_slli_epi32::<16>(c), _mm512_slli_epi32::<24>(d));
             _mm512_castsi512_ps(_mm512_or_si512(low, high))
@@ -346,14 +382,7 @@ impl<const BF16: bool> Dot for Avx512Dot<BF16> {
     fn pack2(self, channels: [Self::V; 2]) -> Self::V {
         // SAFETY: see above.
         unsafe {
-            let [low, high] = channels.map(|v| {
-                let bits = _mm512_castps_si512(v);
-                let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
-                let near = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
-                let near = _mm512_add_epi32(bits, near);
-                let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
-                _mm512_mask_or_epi32(near, is_nan, bits, _mm512_set1_epi32(0x0040_0000))
-            });
+            let (low, high) = (bf16_in_512(channels[0]), bf16_in_512(channels[1]));
             let high = _mm512_and_si512(high, _mm512_set1_epi32(0xffff_0000u32 as i32));
             _mm512_castsi512_ps(_mm512_or_si512(_mm512_srli_epi32::<16>(low), high))
         }

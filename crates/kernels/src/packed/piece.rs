@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use crate::halo::{Halo, Region};
 use crate::isa::{Dot, DotTask, Simd};
-use crate::packed::tile::{self, Added, Bytes, Finish, Halves, Quantization, Rows, Tile, Words};
+use crate::packed::tile::{
+    self, Added, Bytes, Finish, Halves, MOST, Quantization, Rows, Tile, Words,
+};
 use crate::packed::{Map, PackedConvolution, PackedEpilogue, Packing};
 use crate::shared::Shared;
 
@@ -78,6 +80,30 @@ fn elements<'a>(map: &Map<'a>) -> (&'a [f32], Option<Packing>) {
             (v, Some(packing))
         }
     }
+}
+
+/// Words of the first `n` elements of `count` planes that are `pitch` apart; zeros for others.
+///
+/// # Safety
+/// These elements must be readable.
+#[inline(always)]
+unsafe fn pack_planes<D: Dot, W: Words>(
+    d: D,
+    scale: W::Scale,
+    from: *const f32,
+    pitch: usize,
+    count: usize,
+    n: usize,
+) -> D::V {
+    let s = d.plain();
+    let mut channels = [s.splat(0.0); MOST];
+    for i in 0..W::CHANNELS {
+        if i < count {
+            // SAFETY: as this function's.
+            channels[i] = unsafe { s.load_first(from.add(i * pitch), n) };
+        }
+    }
+    W::pack(d, scale, channels)
 }
 
 impl DotTask for Job<'_> {
@@ -170,16 +196,13 @@ impl Job<'_> {
                 let to = self.scratch[word * tile..][..tile].as_mut_ptr();
                 for j in 0..registers {
                     let n = lanes.min(left - j * lanes);
-                    let load = |i: usize| {
-                        if i >= count {
-                            return s.splat(0.0);
+                    // SAFETY: n elements of every channel from here on.
+                    let v = unsafe {
+                        let from = from[j * lanes..].as_ptr();
+                        match words {
+                            Some(_) => s.load_first(from, n),
+                            None => pack_planes::<D, W>(d, scale, from, area, count, n),
                         }
-                        // SAFETY: n elements of channel i from here on.
-                        unsafe { s.load_first(from[i * area + j * lanes..].as_ptr(), n) }
-                    };
-                    let v = match words {
-                        Some(_) => load(0),
-                        None => W::pack(d, scale, load),
                     };
                     // SAFETY: a whole register of the scratch memory.
                     unsafe { s.store(to.add(j * lanes), v) };
@@ -248,7 +271,7 @@ impl Job<'_> {
         // The word of zeros.
         let mut zeros = [0f32; 16];
         // SAFETY: no instruction set has registers of more than 16 elements.
-        unsafe { s.store(zeros.as_mut_ptr(), W::pack(d, scale, |_| s.splat(0.0))) };
+        unsafe { s.store(zeros.as_mut_ptr(), W::pack(d, scale, [s.splat(0.0); MOST])) };
         let padding = zeros[0];
         for (word, to) in boxes.chunks_exact_mut(area).enumerate() {
             let channels = c.packing.channels();
@@ -274,10 +297,7 @@ impl Job<'_> {
                 let n = lanes.min(area - from);
                 // SAFETY: n elements of each box from here on.
                 unsafe {
-                    let v = W::pack(d, scale, |i| match i < count {
-                        true => s.load_first(beside[i * area + from..].as_ptr(), n),
-                        false => s.splat(0.0),
-                    });
+                    let v = pack_planes::<D, W>(d, scale, beside[from..].as_ptr(), area, count, n);
                     s.store_first(to[from..].as_mut_ptr(), n, v);
                 }
             }

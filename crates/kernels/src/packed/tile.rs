@@ -11,6 +11,9 @@ use crate::activation::{bounds, register};
 use crate::isa::{Dot, DotTask, Simd, to_bf16};
 use crate::tile::{EVERYTHING, TWICE};
 
+/// Channels in a word at most.
+pub(crate) const MOST: usize = 4;
+
 /// How channels become words.
 pub(crate) trait Words: Copy + Send + Sync + 'static {
     /// Channels in a word.
@@ -20,8 +23,10 @@ pub(crate) trait Words: Copy + Send + Sync + 'static {
     fn dot<D: Dot>(d: D, sum: D::V, x: D::V, w: D::V) -> D::V;
     /// Whether sums are integers, which are multiplied with a row's scale and added to its bias.
     const INTEGERS: bool;
-    /// Writes words of the channels `from` on, of as many rows as a word has.
-    fn pack<D: Dot>(d: D, scale: Self::Scale, channels: impl Fn(usize) -> D::V) -> D::V;
+    /// Steps per unit, and where zero lies, where numbers are steps.
+    fn steps(scale: Self::Scale) -> (f32, f32);
+    /// Words of the first [`Self::CHANNELS`] of these.
+    fn pack<D: Dot>(d: D, scale: Self::Scale, channels: [D::V; MOST]) -> D::V;
     /// Channel `i` of words.
     fn unpack<D: Dot>(d: D, scale: Self::Scale, v: D::V, i: usize) -> D::V;
 }
@@ -39,14 +44,18 @@ impl Words for Halves {
     const INTEGERS: bool = false;
     type Scale = ();
 
+    fn steps(_: ()) -> (f32, f32) {
+        (1.0, 0.0)
+    }
+
     #[inline(always)]
     fn dot<D: Dot>(d: D, sum: D::V, x: D::V, w: D::V) -> D::V {
         d.dot2(sum, x, w)
     }
 
     #[inline(always)]
-    fn pack<D: Dot>(d: D, _: (), channels: impl Fn(usize) -> D::V) -> D::V {
-        d.pack2([channels(0), channels(1)])
+    fn pack<D: Dot>(d: D, _: (), channels: [D::V; MOST]) -> D::V {
+        d.pack2([channels[0], channels[1]])
     }
 
     #[inline(always)]
@@ -70,20 +79,27 @@ impl Words for Bytes {
     type Scale = Quantization;
 
     #[inline(always)]
+    fn steps(q: Quantization) -> (f32, f32) {
+        (1.0 / q.step, f32::from(q.zero))
+    }
+
+    #[inline(always)]
     fn dot<D: Dot>(d: D, sum: D::V, x: D::V, w: D::V) -> D::V {
         d.dot4(sum, x, w)
     }
 
     #[inline(always)]
-    fn pack<D: Dot>(d: D, q: Quantization, channels: impl Fn(usize) -> D::V) -> D::V {
+    fn pack<D: Dot>(d: D, q: Quantization, mut channels: [D::V; MOST]) -> D::V {
         let s = d.plain();
-        let (steps, zero) = (s.splat(1.0 / q.step), s.splat(f32::from(q.zero)));
+        let (steps, zero) = Self::steps(q);
+        let (steps, zero) = (s.splat(steps), s.splat(zero));
         let (least, most) = (s.splat(0.0), s.splat(255.0));
-        d.pack4(std::array::from_fn(|i| {
-            let v = s.add(s.round(s.mul(channels(i), steps)), zero);
+        for v in &mut channels {
+            let step = s.add(s.round(s.mul(*v, steps)), zero);
             // The constants come last: a NaN becomes one of them.
-            s.min(s.max(v, least), most)
-        }))
+            *v = s.min(s.max(step, least), most);
+        }
+        d.pack4(channels)
     }
 
     #[inline(always)]
@@ -114,6 +130,23 @@ pub(crate) struct Added<W: Words, const N: usize> {
     pub(crate) pitch: usize,
     /// Every element is added to two neighbours: half a register is read.
     pub(crate) twice: bool,
+}
+
+impl<W: Words, const N: usize> Added<W, N> {
+    /// # Safety
+    /// The first `n` elements (half of them with `twice`) must be readable.
+    #[inline(always)]
+    unsafe fn load<S: Simd>(&self, s: S, from: *const f32, n: usize) -> S::V {
+        // SAFETY: as this function's; the table names elements of one register.
+        unsafe {
+            if self.twice {
+                let half = s.load_first(from, n.div_ceil(2));
+                s.lookup(half, half, TWICE.as_ptr())
+            } else {
+                s.load_first(from, n)
+            }
+        }
+    }
 }
 
 /// `then(activation(sum) + added)`
@@ -177,6 +210,15 @@ impl<W: Words, const M: usize, const N: usize> DotTask for Tile<W, M, N> {
                 }
             }
         }
+        // What comes now works on a copy: a loop over it that is not unrolled needs it in memory, and
+        // the compiler would store the sums there at every step (2.5 times the time).
+        let mut sum = sum;
+        if let (true, Map::Words(y, scale)) = (W::INTEGERS, self.y)
+            && self.finish.added.is_none()
+            && let Some(range) = self.finish.activation.map_or(Some(EVERYTHING), bounds)
+        {
+            return self.store_steps(d, y, scale, range, &mut sum);
+        }
         if W::INTEGERS {
             for m in 0..M {
                 // SAFETY: a parameter per row.
@@ -184,8 +226,8 @@ impl<W: Words, const M: usize, const N: usize> DotTask for Tile<W, M, N> {
                     let Rows { scale, bias, .. } = self.parameters;
                     (s.splat(scale.add(m).read()), s.splat(bias.add(m).read()))
                 };
-                for v in &mut sum[m] {
-                    *v = s.fma(d.to_float(*v), scale, bias);
+                for j in 0..N {
+                    sum[m][j] = s.fma(d.to_float(sum[m][j]), scale, bias);
                 }
             }
         }
@@ -226,26 +268,15 @@ impl<W: Words, const M: usize, const N: usize> Tile<W, M, N> {
     #[inline(always)]
     fn add<D: Dot>(&self, d: D, added: Added<W, N>, sum: &mut [[D::V; N]; M]) {
         let s = d.plain();
-        let load = |from: *const f32, n: usize| {
-            // SAFETY: `n` elements, or half of them, can be read where columns of the tile lie; the
-            // table names elements of one register.
-            unsafe {
-                if added.twice {
-                    let half = s.load_first(from, n.div_ceil(2));
-                    s.lookup(half, half, TWICE.as_ptr())
-                } else {
-                    s.load_first(from, n)
-                }
-            }
-        };
         match added.map {
             Map::Planes(from) => {
                 for m in 0..M {
                     if m < self.rows {
                         for j in 0..N {
                             // SAFETY: a row of the map.
-                            let from = unsafe { from[j].add(m * added.pitch) };
-                            sum[m][j] = s.add(sum[m][j], load(from, self.n[j]));
+                            let v =
+                                unsafe { added.load(s, from[j].add(m * added.pitch), self.n[j]) };
+                            sum[m][j] = s.add(sum[m][j], v);
                         }
                     }
                 }
@@ -255,13 +286,61 @@ impl<W: Words, const M: usize, const N: usize> Tile<W, M, N> {
                     if m < self.rows {
                         for j in 0..N {
                             // SAFETY: a word of the map.
-                            let from = unsafe { from[j].add(m / W::CHANNELS * added.pitch) };
-                            let v = load(from, self.n[j]);
+                            let v = unsafe {
+                                let from = from[j].add(m / W::CHANNELS * added.pitch);
+                                added.load(s, from, self.n[j])
+                            };
                             for i in 0..W::CHANNELS {
                                 let row = &mut sum[m + i][j];
                                 *row = s.add(*row, W::unpack(d, scale, v, i));
                             }
                         }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Scales integer sums to the steps of the result at once, where they are but cut to a range: half of
+    /// the operations that go by way of f32.
+    #[inline(always)]
+    fn store_steps<D: Dot>(
+        &self,
+        d: D,
+        y: [*mut f32; N],
+        to: W::Scale,
+        (low, high): (f32, f32),
+        sum: &mut [[D::V; N]; M],
+    ) {
+        let s = d.plain();
+        let (steps, zero) = W::steps(to);
+        let step = |v: f32| (v * steps + zero).round_ties_even().clamp(0.0, 255.0);
+        let (low, high) = (s.splat(step(low)), s.splat(step(high)));
+        let (steps, zero) = (s.splat(steps), s.splat(zero));
+        for m in 0..M {
+            // SAFETY: a parameter per row.
+            let (scale, bias) = unsafe {
+                let Rows { scale, bias, .. } = self.parameters;
+                (s.splat(scale.add(m).read()), s.splat(bias.add(m).read()))
+            };
+            let (scale, bias) = (s.mul(scale, steps), s.fma(bias, steps, zero));
+            for j in 0..N {
+                let v = s.fma(d.to_float(sum[m][j]), scale, bias);
+                // The conversion to integers rounds; a NaN becomes one of the constants.
+                sum[m][j] = s.min(s.max(v, low), high);
+            }
+        }
+        for m in (0..M).step_by(W::CHANNELS) {
+            if m < self.rows {
+                for j in 0..N {
+                    let mut channels = [sum[m][j]; MOST];
+                    for i in 1..W::CHANNELS {
+                        channels[i] = sum[m + i][j];
+                    }
+                    // SAFETY: see the type's description.
+                    unsafe {
+                        let to = y[j].add(m / W::CHANNELS * self.pitch);
+                        s.store_first(to, self.n[j], d.pack4(channels));
                     }
                 }
             }
@@ -288,7 +367,11 @@ impl<W: Words, const M: usize, const N: usize> Tile<W, M, N> {
                 for m in (0..M).step_by(W::CHANNELS) {
                     if m < self.rows {
                         for j in 0..N {
-                            let v = W::pack(d, scale, |i| sum[m + i][j]);
+                            let mut channels = [sum[m][j]; MOST];
+                            for i in 1..W::CHANNELS {
+                                channels[i] = sum[m + i][j];
+                            }
+                            let v = W::pack(d, scale, channels);
                             // SAFETY: see the type's description.
                             unsafe {
                                 let to = y[j].add(m / W::CHANNELS * self.pitch);
