@@ -99,6 +99,14 @@ pub enum PackedWeights<'a> {
 }
 
 impl PackedWeights<'_> {
+    /// What words of the input hold.
+    pub fn packing(&self) -> Packing {
+        match *self {
+            PackedWeights::Bf16(_) => Packing::Bf16,
+            PackedWeights::I8 { input, .. } => Packing::U8(input),
+        }
+    }
+
     fn len(&self) -> usize {
         match self {
             PackedWeights::Bf16(w) => w.len(),
@@ -164,10 +172,7 @@ impl PackedConvolution {
         weights: PackedWeights<'_>,
         bias: Option<&[f32]>,
     ) -> Self {
-        let packing = match weights {
-            PackedWeights::Bf16(_) => Packing::Bf16,
-            PackedWeights::I8 { input, .. } => Packing::U8(input),
-        };
+        let packing = weights.packing();
         assert!(
             Self::fits(packing, groups, channels, out),
             "groups of words"
