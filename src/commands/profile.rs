@@ -8,7 +8,7 @@ use anyhow::bail;
 use slicewise_bench::machine::Machine;
 use slicewise_bench::profile::{self, By, EngineProfile, KIND, ProfileRecord, Roof, SCHEMA};
 use slicewise_bench::{json, now_rfc3339, store};
-use slicewise_engines::{self as engines, CompileOptions, Engine};
+use slicewise_engines::{self as engines, CompileOptions, Engine, Precision};
 use slicewise_graph::{DType, Graph, Task, Tensor};
 use slicewise_kernels::{Isa, peak};
 use slicewise_zoo::{self as zoo, Architecture};
@@ -45,6 +45,9 @@ pub(crate) struct Args {
     /// Classes of the head [default: 117, 1000 for an encoder alone]
     #[arg(long, value_name = "N")]
     classes: Option<usize>,
+    /// f32, bf16 or int8 (an ONNX file that is quantized)
+    #[arg(long, default_value_t = Precision::F32)]
+    precision: Precision,
     /// Threads [default: all that this process may use]
     #[arg(long, value_name = "N", value_parser = options::threads)]
     threads: Option<usize>,
@@ -81,6 +84,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let default = CompileOptions::default();
     let options = CompileOptions {
         task,
+        precision: args.precision,
         threads: args.threads.unwrap_or(default.threads),
         ..default
     };
@@ -101,6 +105,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         started,
         model: args.model.clone(),
         task: task.to_string(),
+        precision: args.precision.to_string(),
         threads: options.threads,
         inputs: inputs.iter().map(|t| t.shape().to_vec()).collect(),
         roof,

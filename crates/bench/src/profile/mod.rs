@@ -44,6 +44,9 @@ pub struct ProfileRecord {
     pub model: String,
     /// What was asked of the network: `labels` or `logits`.
     pub task: String,
+    /// What was asked to be computed in: `f32`, `bf16` or `int8`.
+    #[serde(default)]
+    pub precision: String,
     /// Threads of every engine.
     pub threads: usize,
     /// Sizes of the inputs.

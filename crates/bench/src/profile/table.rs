@@ -343,6 +343,7 @@ mod tests {
             started: String::new(),
             model: "m".into(),
             task: "labels".into(),
+            precision: "f32".into(),
             threads: 2,
             inputs: vec![vec![1, 3, 8, 8]],
             roof: Roof {
