@@ -88,6 +88,14 @@ impl Net {
         self.add(Op::Conv(spec), &[x, weight, bias])
     }
 
+    /// A ReLU, left to steps that begin with zero where values are rounded to such.
+    fn folded_relu(&mut self, x: NodeId) -> NodeId {
+        match self.rounded {
+            Rounded::Everything => self.rounded(x, 0.02, 0),
+            _ => self.relu(x),
+        }
+    }
+
     fn relu(&mut self, x: NodeId) -> NodeId {
         let y = self.add(Op::Activation(Activation::Relu), &[x]);
         self.rounded(y, 0.02, 0)
@@ -113,7 +121,7 @@ fn network(rounded: Rounded) -> Graph {
     let x = net.graph.input("x", shape, DType::F32).unwrap();
     let x = net.rounded(x, 2.0 / 255.0, 128);
     let stem = net.conv(x, strided(3, 2, 1), 24);
-    let stem = net.relu(stem);
+    let stem = net.folded_relu(stem);
     let wide = net.conv(stem, strided(1, 1, 1), 96);
     let wide = net.relu(wide);
     let windows = net.conv(wide, strided(3, 1, 96), 96);
@@ -139,7 +147,7 @@ fn network(rounded: Rounded) -> Graph {
     let both = net.add(Op::Binary(Binary::Add), &[lateral, up]);
     let both = net.rounded(both, 0.04, 125);
     let smooth = net.conv(both, strided(3, 1, 1), 64);
-    let smooth = net.relu(smooth);
+    let smooth = net.folded_relu(smooth);
     let scores = net.conv(smooth, strided(1, 1, 1), 7);
     net.graph.set_outputs(vec![scores]);
     net.graph
