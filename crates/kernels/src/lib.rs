@@ -76,3 +76,9 @@ pub use shared::Source;
 pub use softmax::softmax;
 pub use transposed::Upconvolution;
 pub use winograd::{Winograd, WinogradTile};
+
+/// Whether a test case of so many products is left out under Miri, which takes a thousand times as long.
+#[cfg(test)]
+fn is_long_for_miri(products: usize) -> bool {
+    cfg!(miri) && products > 4000
+}

@@ -136,6 +136,10 @@ fn convolutions_with_every_epilogue_equal_their_sums() {
     let mut failed = Vec::new();
     for (i, case) in CASES.iter().enumerate() {
         let g = case.geometry();
+        let per_place = case.batch * case.out * case.channels / case.groups * g.taps();
+        if crate::is_long_for_miri(per_place * g.output_area()) {
+            continue;
+        }
         let x = noise(1, case.batch * case.channels * g.input_area());
         let weight = noise(2, case.out * case.channels / case.groups * g.taps());
         let bias = noise(3, case.out);

@@ -186,6 +186,9 @@ fn packed_convolutions_from_and_to_words_and_planes_equal_their_sums() {
         let g = case.geometry();
         let count = case.batch * case.channels * g.input_area();
         let weights = case.out * case.channels / case.groups * g.taps();
+        if crate::is_long_for_miri(case.batch * weights * g.output_area()) {
+            continue;
+        }
         let bias = eighths(3, case.out);
         let steps: Vec<i8> = numbers(2, weights, 255)
             .iter()
