@@ -449,8 +449,9 @@ impl<'a> Builder<'a> {
             out,
         };
         let depthwise = spec.groups > 1 && spec.groups == channels && spec.groups == out;
-        let labels = self.uses.arg_max(id).is_some() || self.uses.resized_arg_max(id).is_some();
-        if !labels
+        // Scores that are resampled to labels are worth writing, once: products of them take most of the time
+        // that a head with its convolution takes in f32.
+        if self.uses.arg_max(id).is_none()
             && !(depthwise && self.precision == Precision::Bf16)
             && let Some(conv) = self.packed(node, &layer, weight, bias.as_deref())
         {
