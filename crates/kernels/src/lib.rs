@@ -77,8 +77,12 @@ pub use softmax::softmax;
 pub use transposed::Upconvolution;
 pub use winograd::{Winograd, WinogradTile};
 
+/// Numbers of threads whose results are compared.
+#[cfg(test)]
+const TEST_THREADS: &[usize] = if cfg!(miri) { &[2] } else { &[1, 2, 5] };
+
 /// Whether a test case of so many products is left out under Miri, which takes a thousand times as long.
 #[cfg(test)]
 fn is_long_for_miri(products: usize) -> bool {
-    cfg!(miri) && products > 4000
+    cfg!(miri) && products > 1500
 }

@@ -621,7 +621,7 @@ mod tests {
             let range = want.iter().fold(1f32, |m, v| m.max(v.abs()));
             for isa in Isa::available() {
                 let mut first: Option<Vec<f32>> = None;
-                for threads in [1, 2, 5] {
+                for &threads in crate::TEST_THREADS {
                     let context = Context::new(isa, threads);
                     let conv = Separable::new(&context, g, batch, layers, last);
                     let mut y = vec![f32::NAN; want.len()];

@@ -160,7 +160,7 @@ fn convolutions_with_every_epilogue_equal_their_sums() {
             let range = want.iter().fold(1f32, |m, v| m.max(v.abs()));
             for isa in Isa::available() {
                 let mut first: Option<Vec<f32>> = None;
-                for threads in [1, 2, 5] {
+                for &threads in crate::TEST_THREADS {
                     let context = Context::new(isa, threads);
                     let bias = Some(&bias[..]);
                     let (batch, groups, out) = (case.batch, case.groups, case.out);
