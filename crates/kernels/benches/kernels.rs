@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 use slicewise_graph::{Activation, Conv, ConvTranspose, Coordinates, Resize, ResizeMode, Tensor};
 use slicewise_kernels::{
     Context, Convolution, Depthwise, Destination, Epilogue, Geometry, GroupNorm, Isa, LabelsMut,
-    Linear, Resampling, Source, Upconvolution, group_norm, layer_norm, peak,
+    Linear, Map, MapMut, PackedConvolution, PackedEpilogue, PackedWeights, Packing, Quantization,
+    Resampling, Source, Upconvolution, group_norm, layer_norm, peak,
 };
 
 /// How long a kernel is run at a time, and how many times it has its turn.
@@ -104,6 +105,67 @@ fn convolution(
                 ..Epilogue::default()
             };
             conv.run(context, &x, Destination::Values(&mut y, epilogue));
+        }),
+    }
+}
+
+/// The same on words, into words.
+fn packed(
+    context: &Context,
+    packing: Packing,
+    (from, to): (usize, usize),
+    groups: usize,
+    window: Window,
+    input: &[usize],
+) -> Case {
+    let output = window.output(input);
+    let geometry = Geometry::conv(&window.conv(input.len(), groups), input, &output);
+    let taps = window.kernel.pow(input.len() as u32);
+    let count = to * (from / groups) * taps;
+    let (floats, scale) = (values(count), vec![0.01; to]);
+    let steps: Vec<i8> = floats.iter().map(|w| (w * 127.0) as i8).collect();
+    let weights = match packing {
+        Packing::Bf16 => PackedWeights::Bf16(&floats),
+        Packing::U8(input) => PackedWeights::I8 {
+            weight: &steps,
+            scale: &scale,
+            input,
+        },
+    };
+    let bias = values(to);
+    let conv = PackedConvolution::new(
+        context,
+        geometry,
+        1,
+        groups,
+        [from, to],
+        weights,
+        Some(&bias),
+    );
+    let words = |channels: usize, sizes: &[usize]| {
+        channels.div_ceil(packing.channels()) * sizes.iter().product::<usize>()
+    };
+    // A word of ones in bf16.
+    let x = vec![0x3f80_3f80; words(from, input)];
+    let mut y = vec![0; words(to, &output)];
+    Case {
+        name: format!(
+            "{} {} s{} {from}>{to} by {} @{}",
+            conv.describe(),
+            joined(&vec![window.kernel; input.len()]),
+            window.stride,
+            from / groups,
+            joined(input)
+        ),
+        macs: to * output.iter().product::<usize>() * taps * from / groups,
+        bytes: 4 * (x.len() + y.len() + count / packing.channels()),
+        run: Box::new(move |context| {
+            let epilogue = PackedEpilogue {
+                activation: Some(Activation::Relu),
+                ..PackedEpilogue::default()
+            };
+            let (x, y) = (Map::Words(&x, packing), MapMut::Words(&mut y, packing));
+            conv.run(context, x, y, epilogue, 1);
         }),
     }
 }
@@ -322,6 +384,21 @@ fn cases(context: &Context) -> Vec<Case> {
     }
     for (channels, window, input) in DEPTHWISE {
         cases.push(depthwise(context, channels, window, input));
+    }
+    let steps = Quantization {
+        step: 0.01,
+        zero: 0,
+    };
+    for packing in [Packing::Bf16, Packing::U8(steps)] {
+        for (_, (from, to), groups, window, input) in CONVOLUTIONS {
+            if PackedConvolution::fits(packing, groups, from, to) {
+                cases.push(packed(context, packing, (from, to), groups, window, input));
+            }
+        }
+        for (channels, window, input) in DEPTHWISE {
+            let both = (channels, channels);
+            cases.push(packed(context, packing, both, channels, window, input));
+        }
     }
     for (from, to, input) in TRANSPOSED {
         cases.push(transposed(context, from, to, input));
