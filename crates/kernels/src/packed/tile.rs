@@ -212,12 +212,12 @@ impl<W: Words, const M: usize, const N: usize> DotTask for Tile<W, M, N> {
         }
         // What comes now works on a copy: a loop over it that is not unrolled needs it in memory, and
         // the compiler would store the sums there at every step (2.5 times the time).
-        let mut sum = sum;
+        let mut done = sum;
         if let (true, Map::Words(y, scale)) = (W::INTEGERS, self.y)
             && self.finish.added.is_none()
             && let Some(range) = self.finish.activation.map_or(Some(EVERYTHING), bounds)
         {
-            return self.store_steps(d, y, scale, range, &mut sum);
+            return self.store_steps(d, y, scale, range, &mut done);
         }
         if W::INTEGERS {
             for m in 0..M {
@@ -227,16 +227,16 @@ impl<W: Words, const M: usize, const N: usize> DotTask for Tile<W, M, N> {
                     (s.splat(scale.add(m).read()), s.splat(bias.add(m).read()))
                 };
                 for j in 0..N {
-                    sum[m][j] = s.fma(d.to_float(sum[m][j]), scale, bias);
+                    done[m][j] = s.fma(d.to_float(done[m][j]), scale, bias);
                 }
             }
         }
-        apply(s, self.finish.activation, &mut sum);
+        apply(s, self.finish.activation, &mut done);
         if let Some(added) = self.finish.added {
-            self.add(d, added, &mut sum);
-            apply(s, self.finish.then, &mut sum);
+            self.add(d, added, &mut done);
+            apply(s, self.finish.then, &mut done);
         }
-        self.store(d, &sum);
+        self.store(d, &done);
     }
 }
 
