@@ -11,11 +11,24 @@
 mod error;
 pub mod geometry;
 mod labels;
+pub mod nifti;
 pub mod orientation;
+pub mod scan;
+mod stream;
+pub mod tables;
 mod volume;
+pub mod whole;
 
 pub use error::ImagingError;
 pub use geometry::{Affine, Grid, GridError};
 pub use labels::{Class, ClassTable, Code, LabelMap, Labels, LabelsMut, distinct_colour};
 pub use orientation::{Orientation, Reorder};
+pub use scan::Scan;
 pub use volume::{Element, Scale, Slice, SliceSource, Volume, Voxels};
+
+/// What every output says.
+pub const NOTICE: &str = concat!(
+    "slicewise ",
+    env!("CARGO_PKG_VERSION"),
+    ": for research, not a medical device"
+);
