@@ -12,8 +12,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use commands::{
-    bench, compare, completions, doctor, engines, kernels, models, profile, recommend, report, run,
-    trial,
+    bench, compare, completions, doctor, engines, kernels, models, profile, quantize, recommend, report,
+    run, trial,
 };
 
 /// Finds, tunes and runs the fastest medical-image segmentation network on the CPU at hand.
@@ -30,6 +30,7 @@ Examples:
   slicewise models list                    what there is to choose from
   slicewise engines add onnxruntime        one more engine to compare
   slicewise profile resnet18+fpn           where the time of a network goes
+  slicewise quantize resnet18+fpn --weights w.safetensors --calibrate slices -o resnet18.int8.onnx
   slicewise run mobilenetv4_conv_small+fpn --input x.npy --output labels.npy --task labels
 
 Exit codes: 0 done, 1 failed, 2 bad usage, 3 something is slower (compare), 130 interrupted."
@@ -47,6 +48,7 @@ enum Command {
     Report(report::Args),
     Models(models::Args),
     Run(run::Args),
+    Quantize(quantize::Args),
     Profile(profile::Args),
     Kernels(kernels::Args),
     Doctor(doctor::Args),
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
         Command::Report(args) => report::run(&args),
         Command::Models(args) => models::run(&args),
         Command::Run(args) => run::run(&args),
+        Command::Quantize(args) => quantize::run(&args),
         Command::Profile(args) => profile::run(&args),
         Command::Kernels(args) => kernels::run(&args),
         Command::Doctor(args) => doctor::run(&args),
