@@ -16,11 +16,27 @@ pub(crate) const NAME: &str = "native";
 /// The engine that this program holds itself.
 pub(crate) struct Native {
     info: EngineInfo,
+    precisions: Vec<Precision>,
+}
+
+/// What the network is compiled to.
+fn native(precision: Precision) -> slicewise_native::Precision {
+    match precision {
+        Precision::F32 => slicewise_native::Precision::F32,
+        Precision::Bf16 => slicewise_native::Precision::Bf16,
+        Precision::Int8 => slicewise_native::Precision::Int8,
+    }
 }
 
 impl Native {
     pub(crate) fn new() -> Self {
+        // An instruction set that the CPU lacks is an error when a network is compiled.
+        let has = slicewise_native::Precision::available().unwrap_or_default();
+        let all = [Precision::F32, Precision::Bf16, Precision::Int8];
         Native {
+            precisions: (all.into_iter())
+                .filter(|p| *p == Precision::F32 || has.contains(&native(*p)))
+                .collect(),
             info: EngineInfo {
                 name: NAME,
                 version: env!("CARGO_PKG_VERSION").into(),
@@ -43,7 +59,7 @@ impl Engine for Native {
     }
 
     fn precisions(&self) -> &[Precision] {
-        &[Precision::F32]
+        &self.precisions
     }
 
     fn compile(
@@ -82,6 +98,7 @@ impl Native {
             &graph,
             &Options {
                 threads,
+                precision: native(options.precision),
                 ..Options::default()
             },
         )

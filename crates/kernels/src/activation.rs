@@ -116,6 +116,27 @@ pub(crate) unsafe fn row<S: Simd>(s: S, f: Activation, x: *const f32, y: *mut f3
     }
 }
 
+/// `f` of one register.
+#[inline(always)]
+pub(crate) fn register<S: Simd>(s: S, f: Activation, x: S::V) -> S::V {
+    if let Some((low, high)) = bounds(f) {
+        return Clamp(low, high).apply(s, x);
+    }
+    match f {
+        Activation::LeakyRelu { slope } => LeakyRelu(slope).apply(s, x),
+        Activation::HardSwish => HardSwish.apply(s, x),
+        Activation::HardSigmoid => HardSigmoid.apply(s, x),
+        Activation::Sigmoid => Sigmoid.apply(s, x),
+        Activation::Silu => Silu.apply(s, x),
+        Activation::GeluErf => GeluErf.apply(s, x),
+        Activation::GeluTanh => GeluTanh.apply(s, x),
+        Activation::Tanh => Tanh.apply(s, x),
+        Activation::Sqrt => Sqrt.apply(s, x),
+        // `bounds` has them.
+        Activation::Relu | Activation::Relu6 | Activation::Clip { .. } => x,
+    }
+}
+
 /// Least and greatest result of an activation that does nothing but cut there; such a one costs
 /// two instructions in the register tile.
 pub(crate) fn bounds(f: Activation) -> Option<(f32, f32)> {

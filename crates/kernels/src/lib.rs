@@ -32,6 +32,7 @@ mod layout;
 mod linear;
 mod math;
 mod norm;
+mod packed;
 pub mod peak;
 mod piece;
 mod pool;
@@ -62,6 +63,10 @@ pub use label_head::LabelHead;
 pub use layout::{concat, pad, slice, transpose};
 pub use linear::{Linear, MatMul};
 pub use norm::{GroupNorm, channel_affine, group_norm, l2_normalize, layer_norm};
+pub use packed::{
+    Map, MapMut, PackedAdded, PackedConvolution, PackedEpilogue, PackedWeights, Packing,
+    Quantization,
+};
 pub use pool::Pooling;
 pub use quantize::{dequantize, quantize};
 pub use reduce::reduce;

@@ -83,7 +83,7 @@ impl<const N: usize> Added<N> {
 }
 
 /// Every element of half a register twice.
-static TWICE: [i32; 16] = [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7];
+pub(crate) static TWICE: [i32; 16] = [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7];
 
 /// Elements from one row to the next from which on results are expected not to be in the second
 /// cache: 32 KB. Asking for their lines takes 7 % off 32 to 128 channels at 128 × 128, and adds 2 % at

@@ -4,18 +4,21 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use slicewise_graph::{
-    Conv, ConvTranspose, DType, Graph, Node, NodeId, Op, Resize, Tensor, TensorData, cost,
+    Conv, ConvTranspose, DType, Graph, Node, NodeId, Op, Resize, Tensor, TensorData, cost as costs,
     reference,
 };
 use slicewise_kernels::{
     Broadcast, Context, Convolution, Depthwise, Geometry, LabelConvolution, LabelHead,
-    LayerWeights, Linear, MatMul, Pooling, Resampling, Separable, Upconvolution, Winograd,
+    LayerWeights, Linear, MatMul, PackedConvolution, PackedWeights, Pooling, Quantization,
+    Resampling, Separable, Upconvolution, Winograd,
 };
 
 use crate::NativeError;
-use crate::choose::{Accuracy, Algorithm, Layer, choose};
+use crate::choose::{Accuracy, Algorithm, Layer, choose, cost, packed_cost};
+use crate::formats::Precision;
 use crate::fuse::{Tail, Uses};
-use crate::kernel::{Finish, Kernel, Scales};
+use crate::kernel::{Finish, Kernel, Packings, Scales};
+use crate::pairs::integer_weight;
 
 /// One kernel with what it reads and writes.
 #[derive(Debug)]
@@ -36,11 +39,15 @@ pub(crate) fn steps(
     graph: &Graph,
     context: &Context,
     accuracy: Accuracy,
+    precision: Precision,
+    quantized: &HashMap<NodeId, Quantization>,
 ) -> Result<Vec<Step>, NativeError> {
     let mut builder = Builder {
         graph,
         context,
         accuracy,
+        precision,
+        quantized,
         uses: Uses::new(graph),
         needed: needed(graph),
         steps: Vec::new(),
@@ -72,6 +79,8 @@ struct Builder<'a> {
     graph: &'a Graph,
     context: &'a Context,
     accuracy: Accuracy,
+    precision: Precision,
+    quantized: &'a HashMap<NodeId, Quantization>,
     uses: Uses<'a>,
     needed: Vec<bool>,
     steps: Vec<Step>,
@@ -164,9 +173,30 @@ impl<'a> Builder<'a> {
         let (weight, bias) = (self.weight(node, 1)?, self.bias(node)?);
         let weight = self.elements(node, &weight)?;
         let geometry = Geometry::conv(spec, &x[2..], &y[2..]);
-        let (batch, groups) = (x[0], spec.groups);
+        let layer = Layer {
+            geometry,
+            batch: x[0],
+            groups: spec.groups,
+            channels: x[1],
+            out: y[1],
+        };
         let bias = bias.as_deref();
-        let conv = Convolution::new(self.context, geometry, batch, groups, y[1], weight, bias);
+        let kernel = match self.packed(node, &layer, weight, bias) {
+            Some(conv) => Kernel::Packed {
+                conv,
+                epilogue: Finish {
+                    residual: true,
+                    ..Finish::default()
+                },
+                upsampled: true,
+                width: y[3],
+                words: Packings::default(),
+            },
+            None => Kernel::ConvUpsampled {
+                conv: self.direct(&layer, weight, bias),
+                width: y[3],
+            },
+        };
         let inputs = vec![node.inputs[0], self.graph.node(resized).inputs[0]];
         let tail = Tail {
             end,
@@ -174,15 +204,73 @@ impl<'a> Builder<'a> {
             residual: Some(resized),
             then: None,
         };
-        let width = y[3];
-        self.push(
-            id,
-            node,
-            Kernel::ConvUpsampled { conv, width },
-            inputs,
-            tail,
-        );
+        self.push(id, node, kernel, inputs, tail);
         Ok(())
+    }
+
+    /// A convolution of every product.
+    fn direct(&self, layer: &Layer, weight: &[f32], bias: Option<&[f32]>) -> Convolution {
+        let Layer {
+            geometry,
+            batch,
+            groups,
+            out,
+            ..
+        } = *layer;
+        Convolution::new(self.context, geometry, batch, groups, out, weight, bias)
+    }
+
+    /// A convolution of small numbers, where this network computes in such: of integers where the graph
+    /// is quantized, of bf16 where that is faster than what f32 has.
+    fn packed(
+        &self,
+        node: &Node,
+        layer: &Layer,
+        weight: &[f32],
+        bias: Option<&[f32]>,
+    ) -> Option<PackedConvolution> {
+        let isa = self.context.isa();
+        let integers = match self.precision {
+            Precision::F32 => return None,
+            Precision::Bf16 => None,
+            Precision::Int8 => Some(integer_weight(self.graph, node.inputs[1])?),
+        };
+        let weights = match &integers {
+            Some((weight, scale)) => PackedWeights::I8 {
+                weight,
+                scale,
+                input: *self.quantized.get(&node.inputs[0])?,
+            },
+            None => {
+                let [_, per_lane] = isa.products_per_lane();
+                let best = choose(isa, layer, self.accuracy);
+                let faster = packed_cost(isa, layer, per_lane) < cost(isa, layer, best);
+                if per_lane == 1 || !faster {
+                    return None;
+                }
+                PackedWeights::Bf16(weight)
+            }
+        };
+        let &Layer {
+            geometry,
+            batch,
+            groups,
+            channels,
+            out,
+        } = layer;
+        let fits = PackedConvolution::fits(weights.packing(), groups, channels, out);
+        fits.then(|| {
+            let channels = [channels, out];
+            PackedConvolution::new(
+                self.context,
+                geometry,
+                batch,
+                groups,
+                channels,
+                weights,
+                bias,
+            )
+        })
     }
 
     /// The kernel of a node that has one, with what it takes along and what it reads.
@@ -306,10 +394,19 @@ impl<'a> Builder<'a> {
         loop {
             self.uses.ready[at.index()] = true;
             ops.push(self.graph.node(at).op.name());
-            if at == tail.end && matches!(kernel, Kernel::ConvUpsampled { .. }) {
+            if at == tail.end
+                && matches!(
+                    kernel,
+                    Kernel::ConvUpsampled { .. }
+                        | Kernel::Packed {
+                            upsampled: true,
+                            ..
+                        }
+                )
+            {
                 ops.push("Resize");
             }
-            macs += cost::node(self.graph, at).macs;
+            macs += costs::node(self.graph, at).macs;
             let inputs = &self.graph.node(at).inputs;
             let inner = inputs.iter().copied().find(|i| Some(*i) != tail.residual);
             match inner {
@@ -344,6 +441,27 @@ impl<'a> Builder<'a> {
         let weight = self.elements(node, &weight)?;
         let geometry = Geometry::conv(spec, &x[2..], &y[2..]);
         let (channels, out) = (x[1], y[1]);
+        let layer = Layer {
+            geometry,
+            batch: x[0],
+            groups: spec.groups,
+            channels,
+            out,
+        };
+        let depthwise = spec.groups > 1 && spec.groups == channels && spec.groups == out;
+        let labels = self.uses.arg_max(id).is_some() || self.uses.resized_arg_max(id).is_some();
+        if !labels
+            && !(depthwise && self.precision == Precision::Bf16)
+            && let Some(conv) = self.packed(node, &layer, weight, bias.as_deref())
+        {
+            return Ok(Kernel::Packed {
+                conv,
+                epilogue: self.finish(id, tail, inputs),
+                upsampled: false,
+                width: y.last().copied().unwrap_or(1),
+                words: Packings::default(),
+            });
+        }
         if spec.groups == channels && spec.groups == out {
             let conv = Depthwise::new(self.context, geometry, x[0], out, weight, bias.as_deref());
             return Ok(Kernel::Depthwise {
@@ -379,13 +497,6 @@ impl<'a> Builder<'a> {
                 epilogue: self.finish(id, tail, inputs),
             });
         }
-        let layer = Layer {
-            geometry,
-            batch,
-            groups: spec.groups,
-            channels,
-            out,
-        };
         let labels = self.uses.arg_max(id).filter(|_| spec.groups == 1);
         if labels.is_none()
             && let Algorithm::Winograd(tile) = choose(self.context.isa(), &layer, self.accuracy)
@@ -396,15 +507,7 @@ impl<'a> Builder<'a> {
                 epilogue: self.finish(id, tail, inputs),
             });
         }
-        let conv = Convolution::new(
-            self.context,
-            geometry,
-            batch,
-            spec.groups,
-            out,
-            weight,
-            bias,
-        );
+        let conv = self.direct(&layer, weight, bias);
         if let Some(labels) = labels {
             tail.end = labels;
             return Ok(Kernel::ConvLabels(conv));
@@ -422,7 +525,9 @@ impl<'a> Builder<'a> {
         tail: &mut Tail,
         inputs: &mut Vec<NodeId>,
     ) -> Result<Option<Kernel>, NativeError> {
-        let Some(chain) = self.uses.separable(id) else {
+        // Packed, its maps are half as large or less, and its products as many times faster.
+        let Some(chain) = (self.uses.separable(id)).filter(|_| self.precision == Precision::F32)
+        else {
             return Ok(None);
         };
         let graph = self.graph;

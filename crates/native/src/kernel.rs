@@ -18,6 +18,15 @@ pub(crate) enum Kernel {
         conv: Winograd,
         epilogue: Finish,
     },
+    /// A convolution of small numbers. Inputs: x and, with `residual`, what is added, perhaps
+    /// `upsampled` from half the height and `width` of the result.
+    Packed {
+        conv: PackedConvolution,
+        epilogue: Finish,
+        upsampled: bool,
+        width: usize,
+        words: Packings,
+    },
     /// Inputs: x and a map of half the height and width, which is upsampled and added.
     ConvUpsampled {
         conv: Convolution,
@@ -118,6 +127,14 @@ pub(crate) struct Finish {
     pub(crate) then: Option<Activation>,
 }
 
+/// Which of a packed convolution's maps are words.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Packings {
+    pub(crate) x: Option<Packing>,
+    pub(crate) added: Option<Packing>,
+    pub(crate) y: Option<Packing>,
+}
+
 /// The scales and zero points of a quantization.
 #[derive(Debug)]
 pub(crate) struct Scales {
@@ -143,6 +160,15 @@ impl Finish {
 /// Operand `i` as f32.
 fn first<'a>(operands: &[Option<View<'a>>], i: usize) -> Option<&'a [f32]> {
     (*operands.get(i)?)?.f32()
+}
+
+/// Operand `i` as planes or words.
+fn map<'a>(operands: &[Option<View<'a>>], i: usize, words: Option<Packing>) -> Option<Map<'a>> {
+    match ((*operands.get(i)?)?, words) {
+        (View::F32(v), None) => Some(Map::Planes(v)),
+        (View::I32(v), Some(packing)) => Some(Map::Words(v, packing)),
+        _ => None,
+    }
 }
 
 /// Dispatches on the element type of an operand and the result, which are alike.
@@ -174,6 +200,7 @@ impl Kernel {
             Kernel::Conv { .. }
             | Kernel::Winograd { .. }
             | Kernel::ConvUpsampled { .. }
+            | Kernel::Packed { .. }
             | Kernel::Depthwise { .. }
             | Kernel::Separable { .. }
             | Kernel::ConvLabels(_)
@@ -201,6 +228,7 @@ impl Kernel {
         match self {
             Kernel::Conv { conv, .. } | Kernel::ConvUpsampled { conv, .. } => conv.describe(),
             Kernel::Winograd { conv, .. } => conv.describe(),
+            Kernel::Packed { conv, .. } => conv.describe(),
             Kernel::Depthwise { .. } => "depthwise",
             Kernel::Separable { .. } => "separable",
             Kernel::ConvLabels(_) => "convolution to labels",
@@ -245,6 +273,31 @@ impl Kernel {
             }
             Kernel::Winograd { conv, epilogue } => {
                 conv.run(context, x()?, y.f32()?, epilogue.with(operands)?);
+            }
+            Kernel::Packed {
+                conv,
+                epilogue,
+                upsampled,
+                width,
+                words,
+            } => {
+                let y = match words.y {
+                    Some(packing) => MapMut::Words(y.i32()?, packing),
+                    None => MapMut::Planes(y.f32()?),
+                };
+                let added = match epilogue.residual {
+                    true => Some(PackedAdded {
+                        map: map(operands, 1, words.added)?,
+                        upsampled: *upsampled,
+                    }),
+                    false => None,
+                };
+                let epilogue = PackedEpilogue {
+                    activation: epilogue.activation,
+                    added,
+                    then: epilogue.then,
+                };
+                conv.run(context, map(operands, 0, words.x)?, y, epilogue, *width);
             }
             Kernel::ConvUpsampled { conv, width } => {
                 let coarse = Coarse {

@@ -14,13 +14,16 @@ mod arena;
 mod build;
 mod choose;
 mod error;
+mod formats;
 mod fuse;
 mod kernel;
 mod network;
+mod pairs;
 mod values;
 
 pub use choose::{Accuracy, Algorithm, Layer, candidates, choose, cost};
 pub use error::NativeError;
+pub use formats::Precision;
 pub use network::{Network, Options, StepInfo, compile};
 
 #[cfg(test)]

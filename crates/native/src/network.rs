@@ -1,6 +1,6 @@
 //! A compiled network: its steps, its memory, and running them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,7 +11,9 @@ use crate::NativeError;
 use crate::arena::{self, Storage};
 use crate::build::{self, Step, bytes};
 use crate::choose::Accuracy;
+use crate::formats::{Formats, Precision};
 use crate::kernel::Kernel;
+use crate::pairs::{Quantized, without_pairs};
 use crate::values::{View, ViewMut, try_zeros};
 
 /// What a network is compiled for.
@@ -21,6 +23,8 @@ pub struct Options {
     pub threads: usize,
     /// How far results may be from the definition's.
     pub accuracy: Accuracy,
+    /// What is computed in.
+    pub precision: Precision,
 }
 
 impl Default for Options {
@@ -29,6 +33,7 @@ impl Default for Options {
         Options {
             threads: std::thread::available_parallelism().map_or(1, |n| n.get()),
             accuracy: Accuracy::Default,
+            precision: Precision::F32,
         }
     }
 }
@@ -122,7 +127,7 @@ pub struct Network {
 /// `SLICEWISE_ISA` names an instruction set that this CPU does not have.
 pub fn compile(graph: &Graph, options: &Options) -> Result<Network, NativeError> {
     let context = Context::new(Isa::from_env()?, options.threads.max(1));
-    compile_with(graph, context, options.accuracy)
+    compile_with(graph, context, options.accuracy, options.precision)
 }
 
 /// The same with given instruction set and threads.
@@ -130,25 +135,36 @@ pub(crate) fn compile_with(
     graph: &Graph,
     context: Context,
     accuracy: Accuracy,
+    precision: Precision,
 ) -> Result<Network, NativeError> {
     let graph = &passes::convolve_before_upsampling(graph)?;
     let graph = &passes::compose_convolutions(graph)?;
-    let graph = &passes::channels_first(graph)?;
-    let steps = build::steps(graph, &context, accuracy)?;
-    let planner = Planner::new(graph)?;
+    let graph = passes::channels_first(graph)?;
+    let Quantized { graph, steps } = match precision {
+        Precision::Int8 => without_pairs(&graph)?,
+        Precision::F32 | Precision::Bf16 => Quantized {
+            graph,
+            steps: HashMap::new(),
+        },
+    };
+    let (graph, quantized) = (&graph, steps);
+    let mut steps = build::steps(graph, &context, accuracy, precision, &quantized)?;
+    let formats = Formats::assign(graph, &mut steps, &quantized);
+    let planner = Planner::new(graph, formats)?;
     planner.plan(steps, context)
 }
 
 /// Assigns memory.
 struct Planner<'a> {
     graph: &'a Graph,
+    formats: Formats,
     sizes: Vec<Vec<usize>>,
     /// The node whose memory each node's value is: another's for a reshape.
     root: Vec<NodeId>,
 }
 
 impl<'a> Planner<'a> {
-    fn new(graph: &'a Graph) -> Result<Self, NativeError> {
+    fn new(graph: &'a Graph, formats: Formats) -> Result<Self, NativeError> {
         let mut sizes = Vec::with_capacity(graph.nodes().len());
         let mut root = Vec::with_capacity(graph.nodes().len());
         for (id, node) in graph.iter() {
@@ -159,11 +175,17 @@ impl<'a> Planner<'a> {
                 _ => id,
             });
         }
-        Ok(Planner { graph, sizes, root })
+        Ok(Planner {
+            graph,
+            formats,
+            sizes,
+            root,
+        })
     }
 
     fn bytes(&self, id: NodeId) -> usize {
-        bytes(&self.sizes[id.index()], self.graph.node(id).dtype)
+        let sizes = self.formats.sizes(id, &self.sizes[id.index()]);
+        bytes(&sizes, self.formats.dtype(self.graph, id))
     }
 
     fn plan(&self, steps: Vec<Step>, context: Context) -> Result<Network, NativeError> {
@@ -196,7 +218,10 @@ impl<'a> Planner<'a> {
         }
         let place = |id: &NodeId| {
             let root = self.root[id.index()];
-            (places[root.index()].clone(), self.graph.node(*id).dtype)
+            (
+                places[root.index()].clone(),
+                self.formats.dtype(self.graph, *id),
+            )
         };
         let steps: Vec<Planned> = (steps.into_iter().zip(in_place))
             .map(|(step, in_place)| Planned {
@@ -361,7 +386,11 @@ impl<'a> Planner<'a> {
             name: step.name.clone(),
             op: step.op.clone(),
             kernel: step.kernel.describe(),
-            output: format!("{} {}", node.dtype, node.shape),
+            output: format!(
+                "{} {}",
+                self.formats.name(self.graph, step.output),
+                node.shape
+            ),
             nodes: computed.iter().map(name).collect(),
             macs: step.macs,
             bytes: tensors.into_iter().map(|id| self.bytes(id) as u64).sum(),

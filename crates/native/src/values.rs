@@ -99,6 +99,13 @@ impl<'a> ViewMut<'a> {
         }
     }
 
+    pub(crate) fn i32(self) -> Option<&'a mut [i32]> {
+        match self {
+            ViewMut::I32(v) => Some(v),
+            _ => None,
+        }
+    }
+
     pub(crate) fn labels(self) -> Option<LabelsMut<'a>> {
         match self {
             ViewMut::U8(v) => Some(LabelsMut::U8(v)),

@@ -5,6 +5,7 @@ mod fusions;
 mod operators;
 mod properties;
 mod runs;
+mod small_numbers;
 
 use slicewise_graph::{DType, Graph, GraphError, NodeId, Op, Role, Shape, Tensor, reference};
 use slicewise_kernels::{Context, Isa};
@@ -94,9 +95,13 @@ pub(super) fn check(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<String>, Str
         let several: &[usize] = if cfg!(miri) { &[2] } else { &[1, 2, 5] };
         for &threads in several {
             let at = format!("{}, {threads} threads", isa.name());
-            let mut network =
-                compile_with(graph, Context::new(isa, threads), crate::Accuracy::Default)
-                    .map_err(|e| format!("{at}: {e}"))?;
+            let mut network = compile_with(
+                graph,
+                Context::new(isa, threads),
+                crate::Accuracy::Default,
+                crate::Precision::F32,
+            )
+            .map_err(|e| format!("{at}: {e}"))?;
             ops = network.steps().into_iter().map(|s| s.op).collect();
             for run in 0..2 {
                 let got = network.run(inputs).map_err(|e| format!("{at}: {e}"))?;

@@ -106,7 +106,7 @@ proptest! {
         fused.set_outputs(vec![labels]);
         for isa in Isa::available() {
             for threads in [1, 3] {
-                let compiled = |graph| compile_with(graph, Context::new(isa, threads), crate::Accuracy::Default);
+                let compiled = |graph| compile_with(graph, Context::new(isa, threads), crate::Accuracy::Default, crate::Precision::F32);
                 let (mut apart, mut fused) = (compiled(&apart).unwrap(), compiled(&fused).unwrap());
                 prop_assert_eq!(fused.steps().len(), 1);
                 let want = apart.run(std::slice::from_ref(&scores)).unwrap()[1].clone();

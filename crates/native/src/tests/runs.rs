@@ -241,6 +241,7 @@ fn the_accuracy_asked_for_decides_the_tiles() {
         let options = Options {
             threads: 1,
             accuracy,
+            ..Options::default()
         };
         let network = compile(&m.graph, &options).unwrap();
         let kernels: Vec<_> = network.steps().iter().map(|s| s.kernel).collect();
