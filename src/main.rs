@@ -12,8 +12,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use commands::{
-    bench, compare, completions, doctor, engines, kernels, models, profile, quantize, recommend, report,
-    run, trial,
+    bench, compare, completions, doctor, engines, kernels, models, profile, quantize, recommend,
+    report, run, trial,
 };
 
 /// Finds, tunes and runs the fastest medical-image segmentation network on the CPU at hand.

@@ -1,15 +1,14 @@
 //! `slicewise quantize MODEL|F.onnx`
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use indicatif::{ProgressBar, ProgressStyle};
-use slicewise_bench::json;
 use slicewise_bench::table::{Align, Table};
+use slicewise_bench::{json, store};
 use slicewise_engines::{self as engines, CompileOptions};
 use slicewise_graph::{Graph, passes};
 use slicewise_quantize::{
@@ -44,7 +43,12 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "F.onnx")]
     output: PathBuf,
     /// A folder of images to find the ranges with
-    #[arg(long, value_name = "DIR", required_unless_present = "synthetic", conflicts_with = "synthetic")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        required_unless_present = "synthetic",
+        conflicts_with = "synthetic"
+    )]
     calibrate: Option<PathBuf>,
     /// Noise instead of images: for measuring speed, not accuracy
     #[arg(long)]
@@ -116,7 +120,10 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    for file in [Some(&args.output), args.report.as_ref()].into_iter().flatten() {
+    for file in [Some(&args.output), args.report.as_ref()]
+        .into_iter()
+        .flatten()
+    {
         check_folder(file)?;
     }
     let graph = passes::simplify(&load(args)?)?;
@@ -133,7 +140,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         None => &*images,
     };
     if args.synthetic {
-        eprintln!("note: ranges come from noise: the file is for measuring speed, its accuracy means nothing");
+        eprintln!(
+            "note: ranges come from noise: the file is for measuring speed, its accuracy means nothing"
+        );
     }
     let bar = bar();
     let work = Work {
@@ -148,7 +157,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     slicewise_onnx::write(&done.quantized.graph, &args.output)?;
     let report = &done.report;
     if let Some(file) = &args.report {
-        write_whole(file, &json::pretty(report))?;
+        store::write_atomically(file, json::pretty(report).as_bytes())?;
     }
     match args.json {
         true => output::print_json(report)?,
@@ -203,7 +212,7 @@ impl Work<'_> {
         };
         let calibration = quantize::calibrate(
             &graph,
-            &placement.roots(),
+            &placement.watched(),
             self.images,
             self.args.method,
             levels,
@@ -229,9 +238,22 @@ impl Work<'_> {
             }
         };
         let ends: Vec<_> = placement.layers.iter().map(|l| l.end).collect();
-        let comparison =
-            quantize::compare(&graph, &quantized, &ends, self.validation, &mut compile, &mut progress)?;
-        let report = self.report(&graph, &quantized, &placement, &calibration, &comparison, &options);
+        let comparison = quantize::compare(
+            &graph,
+            &quantized,
+            &ends,
+            self.validation,
+            &mut compile,
+            &mut progress,
+        )?;
+        let report = self.report(
+            &graph,
+            &quantized,
+            &placement,
+            &calibration,
+            &comparison,
+            &options,
+        );
         Ok(Done { quantized, report })
     }
 
@@ -245,7 +267,15 @@ impl Work<'_> {
         options: &Options,
     ) -> Report {
         let method = self.args.method;
-        quantize::report(graph, &quantized.graph, placement, calibration, comparison, options, method)
+        quantize::report(
+            graph,
+            &quantized.graph,
+            placement,
+            calibration,
+            comparison,
+            options,
+            method,
+        )
     }
 }
 
@@ -297,7 +327,9 @@ fn multiplies_in_32_bits() -> bool {
 }
 
 fn load(args: &Args) -> anyhow::Result<Graph> {
-    let is_file = Path::new(&args.model).extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx"));
+    let is_file = Path::new(&args.model)
+        .extension()
+        .is_some_and(|e| e.eq_ignore_ascii_case("onnx"));
     if is_file {
         for (given, option) in [
             (args.weights.is_some(), "--weights"),
@@ -305,7 +337,9 @@ fn load(args: &Args) -> anyhow::Result<Graph> {
             (args.size.is_some(), "--size"),
         ] {
             if given {
-                bail!(Usage(format!("{option} is for models by name; an ONNX file has its own")));
+                bail!(Usage(format!(
+                    "{option} is for models by name; an ONNX file has its own"
+                )));
             }
         }
         return Ok(slicewise_onnx::read(Path::new(&args.model))?);
@@ -319,29 +353,26 @@ fn load(args: &Args) -> anyhow::Result<Graph> {
 }
 
 fn open(args: &Args, folder: &Path, graph: &Graph) -> anyhow::Result<Folder> {
-    Ok(Folder::open(folder, graph, args.images as usize, args.pixels)?)
+    Ok(Folder::open(
+        folder,
+        graph,
+        args.images as usize,
+        args.pixels,
+    )?)
 }
 
 /// A result's folder must be there before the work begins.
 fn check_folder(file: &Path) -> anyhow::Result<()> {
     match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
-            bail!("{}: there is no folder {}", file.display(), folder.display())
+            bail!(
+                "{}: there is no folder {}",
+                file.display(),
+                folder.display()
+            )
         }
         _ => Ok(()),
     }
-}
-
-/// Writes a text so that the file appears whole or not at all.
-fn write_whole(file: &Path, text: &str) -> anyhow::Result<()> {
-    let folder = file.parent().filter(|p| !p.as_os_str().is_empty());
-    let write = || -> std::io::Result<()> {
-        let mut temporary = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
-        temporary.write_all(text.as_bytes())?;
-        temporary.persist(file)?;
-        Ok(())
-    };
-    write().with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// A bar on a terminal, nothing elsewhere. On standard error.
@@ -381,7 +412,13 @@ fn print(report: &Report, file: &Path) -> anyhow::Result<()> {
     ]);
     for t in &report.tensors {
         let number = |v: f32| format!("{v:.4}");
-        ranges.row([t.name.clone(), number(t.min), number(t.max), number(t.low), number(t.high)]);
+        ranges.row([
+            t.name.clone(),
+            number(t.min),
+            number(t.max),
+            number(t.low),
+            number(t.high),
+        ]);
     }
     let mut kept = Table::new(&[("kept in f32", Left), ("op", Left), ("why", Left)]);
     for k in &report.kept {
@@ -393,7 +430,9 @@ fn print(report: &Report, file: &Path) -> anyhow::Result<()> {
     }
     let a = &report.agreement;
     let share = |v: f64| format!("{:.3} %", v * 100.0);
-    let worst = a.worst_class.map(|c| format!(", worst {:.4} (class {c})", a.worst_dice));
+    let worst = a
+        .worst_class
+        .map(|c| format!(", worst {:.4} (class {c})", a.worst_dice));
     let scores = a.sqnr_db.map(|db| format!(", scores {db:.1} dB"));
     output::print(format!(
         "{} layers in int8, {} in f32; weights {:.2} MB, were {:.2} MB; ranges by {} of {} images\n\

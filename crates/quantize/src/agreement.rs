@@ -84,8 +84,15 @@ impl Counts {
             0 => 1.0,
             _ => part as f64 / whole as f64,
         };
-        let present = self.overlaps.iter().enumerate().skip(1).filter(|(_, (_, sum))| *sum > 0);
-        let dice: Vec<(usize, f64)> = present.map(|(c, &(both, sum))| (c, share(2 * both, sum))).collect();
+        let present = self
+            .overlaps
+            .iter()
+            .enumerate()
+            .skip(1)
+            .filter(|(_, (_, sum))| *sum > 0);
+        let dice: Vec<(usize, f64)> = present
+            .map(|(c, &(both, sum))| (c, share(2 * both, sum)))
+            .collect();
         let worst = dice.iter().min_by(|a, b| a.1.total_cmp(&b.1));
         let mean = dice.iter().map(|d| d.1).sum::<f64>() / dice.len().max(1) as f64;
         Agreement {
@@ -108,7 +115,9 @@ fn mismatch(a: &Tensor, b: &Tensor) -> String {
 pub(crate) fn power(a: &[f32], b: &[f32]) -> (f64, f64) {
     let square = |v: f64| v * v;
     let each = a.iter().zip(b).map(|(&a, &b)| (f64::from(a), f64::from(b)));
-    each.fold((0.0, 0.0), |(s, n), (a, b)| (s + square(a), n + square(b - a)))
+    each.fold((0.0, 0.0), |(s, n), (a, b)| {
+        (s + square(a), n + square(b - a))
+    })
 }
 
 /// The most that is reported: f32 itself is no better.
@@ -136,7 +145,12 @@ fn labels(tensor: &Tensor) -> Vec<u16> {
 
 fn arg_max(scores: &[f32], shape: &[usize]) -> Vec<u16> {
     let classes = shape.get(1).copied().unwrap_or(1).max(1);
-    let pixels = shape.get(2..).unwrap_or_default().iter().product::<usize>().max(1);
+    let pixels = shape
+        .get(2..)
+        .unwrap_or_default()
+        .iter()
+        .product::<usize>()
+        .max(1);
     let mut labels = Vec::with_capacity(scores.len() / classes);
     for image in scores.chunks_exact(classes * pixels) {
         let mut best = vec![0u16; pixels];
@@ -176,7 +190,9 @@ mod tests {
         let scores = |v: Vec<f32>| Tensor::new(&[1, 2, 1, 2], v).unwrap();
         let mut counts = Counts::default();
         let reference = scores(vec![1.0, 0.0, 0.0, 1.0]);
-        counts.add(&reference, &scores(vec![1.0, 0.0, 0.0, 0.9])).unwrap();
+        counts
+            .add(&reference, &scores(vec![1.0, 0.0, 0.0, 0.9]))
+            .unwrap();
         let got = counts.agreement();
         assert_eq!((got.labels, got.foreground), (1.0, 1.0));
         assert!((got.sqnr_db.unwrap() - 10.0 * (2.0f64 / 0.01).log10()).abs() < 1e-4);
@@ -191,6 +207,9 @@ mod tests {
         let mut counts = Counts::default();
         counts.add_labels(&[0, 0], &[0, 0]);
         let got = counts.agreement();
-        assert_eq!((got.foreground, got.mean_dice, got.worst_class), (1.0, 1.0, None));
+        assert_eq!(
+            (got.foreground, got.mean_dice, got.worst_class),
+            (1.0, 1.0, None)
+        );
     }
 }

@@ -89,7 +89,9 @@ pub fn calibrate(
                 watches.iter_mut().for_each(Watch::begin_histogram);
             }
         }
-        let ranges = watches.into_iter().map(|w| (w.node, w.range(method, levels)));
+        let ranges = watches
+            .into_iter()
+            .map(|w| (w.node, w.range(method, levels)));
         calibration.ranges.extend(ranges);
     }
     progress("calibrating", total, total);
@@ -103,7 +105,8 @@ pub(crate) fn observe(
     index: usize,
 ) -> Result<Vec<Tensor>, QuantizeError> {
     let input = images.load(index)?;
-    run(&[input]).map_err(|problem| QuantizeError::Engine(format!("{}: {problem}", images.name(index))))
+    run(&[input])
+        .map_err(|problem| QuantizeError::Engine(format!("{}: {problem}", images.name(index))))
 }
 
 /// The tensors in groups that may be watched together.
@@ -111,7 +114,12 @@ pub(crate) fn turns(graph: &Graph, tensors: &[NodeId]) -> Vec<Vec<NodeId>> {
     let mut turns: Vec<Vec<NodeId>> = Vec::new();
     let mut room = 0;
     for &id in tensors {
-        let bytes = graph.node(id).shape.elements().unwrap_or(usize::MAX).saturating_mul(4);
+        let bytes = graph
+            .node(id)
+            .shape
+            .elements()
+            .unwrap_or(usize::MAX)
+            .saturating_mul(4);
         if turns.is_empty() || bytes > room {
             turns.push(Vec::new());
             room = WATCHED_BYTES;

@@ -47,12 +47,17 @@ pub fn compare(
         let watched = |graph: &Graph, of: &dyn Fn(NodeId) -> NodeId| {
             let mut copy = graph.clone();
             let outputs = graph.outputs().iter().take(1).copied();
-            copy.set_outputs(outputs.chain(group.iter().map(|&id| of(id))).collect::<Vec<_>>());
+            copy.set_outputs(
+                outputs
+                    .chain(group.iter().map(|&id| of(id)))
+                    .collect::<Vec<_>>(),
+            );
             copy
         };
         let mut floats = compile(&watched(graph, &|id| id)).map_err(QuantizeError::Engine)?;
         let of = |id: NodeId| quantized.values[&id];
-        let mut integers = compile(&watched(&quantized.graph, &of)).map_err(QuantizeError::Engine)?;
+        let mut integers =
+            compile(&watched(&quantized.graph, &of)).map_err(QuantizeError::Engine)?;
         let mut powers = vec![(0.0, 0.0); group.len()];
         for index in 0..images.count() {
             progress("comparing", turn * images.count() + index, total);
@@ -66,7 +71,10 @@ pub fn compare(
             }
             let rest = reference.iter().zip(&result).skip(1);
             for (sum, (a, b)) in powers.iter_mut().zip(rest) {
-                let (a, b) = (a.as_f32().unwrap_or_default(), b.as_f32().unwrap_or_default());
+                let (a, b) = (
+                    a.as_f32().unwrap_or_default(),
+                    b.as_f32().unwrap_or_default(),
+                );
                 let (signal, noise) = power(a, b);
                 sum.0 += signal;
                 sum.1 += noise;

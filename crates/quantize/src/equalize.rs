@@ -29,7 +29,10 @@ struct Link {
 pub fn equalize(graph: &Graph) -> Result<(Graph, usize), QuantizeError> {
     let links = links(graph);
     let mut values: BTreeMap<NodeId, Vec<f32>> = BTreeMap::new();
-    for layer in links.iter().flat_map(|l| l.seconds.iter().chain([&l.first])) {
+    for layer in links
+        .iter()
+        .flat_map(|l| l.seconds.iter().chain([&l.first]))
+    {
         for &input in &graph.node(*layer).inputs[1..] {
             let data = graph.constant(input).and_then(Tensor::as_f32);
             values.insert(input, data.unwrap_or_default().to_vec());
@@ -61,7 +64,9 @@ fn links(graph: &Graph) -> Vec<Link> {
         let node = graph.node(*id);
         let constant = |i: &NodeId| graph.constant(*i).is_some_and(|t| t.as_f32().is_some());
         matches!(node.op, Op::Conv(_))
-            && node.inputs[1..].iter().all(|i| constant(i) && uses[i.index()] == 1)
+            && node.inputs[1..]
+                .iter()
+                .all(|i| constant(i) && uses[i.index()] == 1)
     };
     let mut links = Vec::new();
     for (id, _) in graph.iter().filter(|(id, _)| own_weights(id)) {
@@ -75,7 +80,10 @@ fn links(graph: &Graph) -> Vec<Link> {
         }
         let seconds = &readers[end.index()];
         let reads_as_input = |r: &NodeId| own_weights(r) && graph.node(*r).inputs[0] == end;
-        if !seconds.is_empty() && seconds.iter().all(reads_as_input) && !graph.outputs().contains(&end) {
+        if !seconds.is_empty()
+            && seconds.iter().all(reads_as_input)
+            && !graph.outputs().contains(&end)
+        {
             links.push(Link {
                 first: id,
                 seconds: seconds.clone(),
@@ -95,7 +103,11 @@ fn conv(graph: &Graph, id: NodeId) -> &Conv {
 /// Equalizes one link; the largest relative change of a factor.
 fn balance(graph: &Graph, link: &Link, values: &mut BTreeMap<NodeId, Vec<f32>>) -> f32 {
     let first = graph.node(link.first);
-    let channels = graph.node(first.inputs[1]).shape.sizes().map_or(0, |s| s[0]);
+    let channels = graph
+        .node(first.inputs[1])
+        .shape
+        .sizes()
+        .map_or(0, |s| s[0]);
     let span = |w: &[f32]| w.iter().fold(0.0f32, |m, v| m.max(v.abs()));
     let weight = &values[&first.inputs[1]];
     let per_channel = weight.len() / channels.max(1);
@@ -103,27 +115,41 @@ fn balance(graph: &Graph, link: &Link, values: &mut BTreeMap<NodeId, Vec<f32>>) 
     let mut taken = vec![0.0f32; channels];
     for &second in &link.seconds {
         let weight = &values[&graph.node(second).inputs[1]];
-        columns(conv(graph, second), channels, weight.len(), |channel, at| {
-            taken[channel] = taken[channel].max(weight[at].abs());
-        });
+        columns(
+            conv(graph, second),
+            channels,
+            weight.len(),
+            |channel, at| {
+                taken[channel] = taken[channel].max(weight[at].abs());
+            },
+        );
     }
     let factor = |c: usize| match made[c] > 0.0 && taken[c] > 0.0 {
         true => (made[c] / taken[c]).sqrt(),
         false => 1.0,
     };
     // Divides the first layer's channel; the second's column is multiplied.
-    let factors: Vec<f32> = (0..channels).map(factor).map(|f| f.clamp(1e-4, 1e4)).collect();
+    let factors: Vec<f32> = (0..channels)
+        .map(factor)
+        .map(|f| f.clamp(1e-4, 1e4))
+        .collect();
     for (i, &input) in first.inputs[1..].iter().enumerate() {
-        let Some(data) = values.get_mut(&input) else { continue };
+        let Some(data) = values.get_mut(&input) else {
+            continue;
+        };
         let each = if i == 0 { per_channel } else { 1 };
         for (c, row) in data.chunks_exact_mut(each.max(1)).enumerate() {
             row.iter_mut().for_each(|v| *v /= factors[c]);
         }
     }
     for &second in &link.seconds {
-        let Some(data) = values.get_mut(&graph.node(second).inputs[1]) else { continue };
+        let Some(data) = values.get_mut(&graph.node(second).inputs[1]) else {
+            continue;
+        };
         let len = data.len();
-        columns(conv(graph, second), channels, len, |channel, at| data[at] *= factors[channel]);
+        columns(conv(graph, second), channels, len, |channel, at| {
+            data[at] *= factors[channel]
+        });
     }
     factors.iter().map(|f| (f - 1.0).abs()).fold(0.0, f32::max)
 }

@@ -39,7 +39,9 @@ pub enum QuantizeError {
         count: usize,
     },
     /// A calibration image has one value throughout.
-    #[error("{file}: every value is {value}; a constant image says nothing about ranges, leave it out")]
+    #[error(
+        "{file}: every value is {value}; a constant image says nothing about ranges, leave it out"
+    )]
     Constant {
         /// The file, and the image in it where it holds several.
         file: String,
@@ -47,7 +49,9 @@ pub enum QuantizeError {
         value: f32,
     },
     /// The network itself makes values that are no numbers.
-    #[error("'{node}' makes NaN or infinite values of {file}: check the weights and the input's scale")]
+    #[error(
+        "'{node}' makes NaN or infinite values of {file}: check the weights and the input's scale"
+    )]
     Overflow {
         /// The node.
         node: String,

@@ -4,7 +4,8 @@ use slicewise_graph::{Graph, NodeId, Tensor};
 
 use crate::calibrate::observe;
 use crate::{
-    Agreement, Calibration, Compile, Images, Options, Placement, Progress, QuantizeError, Quantized,
+    Agreement, Calibration, Compile, Images, Options, Placement, Progress, QuantizeError,
+    Quantized,
     agreement::{decibels, power},
     compare, place, quantize,
 };
@@ -90,7 +91,10 @@ pub fn keep_accuracy(
         }
     }
     match found {
-        Some(found) => Ok(Fallback { sensitivity, ..found }),
+        Some(found) => Ok(Fallback {
+            sensitivity,
+            ..found
+        }),
         None => Err(QuantizeError::Unsuitable {
             graph: graph.name.clone(),
             problem: format!(
@@ -125,7 +129,14 @@ impl Search<'_, '_> {
         options.keep.extend(names.iter().map(|n| n.to_string()));
         let placement = place(self.graph, &options)?;
         let quantized = quantize(self.graph, &placement, self.calibration, &options)?;
-        let compared = compare(self.graph, &quantized, &[], self.images, self.compile, progress)?;
+        let compared = compare(
+            self.graph,
+            &quantized,
+            &[],
+            self.images,
+            self.compile,
+            progress,
+        )?;
         Ok(Fallback {
             quantized,
             placement,
@@ -156,7 +167,9 @@ impl Search<'_, '_> {
         for (done, name) in names.iter().enumerate() {
             progress("measuring each layer", done, names.len());
             let mut options = self.options.clone();
-            options.keep.extend(names.iter().filter(|n| *n != name).cloned());
+            options
+                .keep
+                .extend(names.iter().filter(|n| *n != name).cloned());
             let placement = place(self.graph, &options)?;
             let quantized = quantize(self.graph, &placement, self.calibration, &options)?;
             let mut run = (self.compile)(&quantized.graph).map_err(QuantizeError::Engine)?;

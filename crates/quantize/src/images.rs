@@ -35,14 +35,19 @@ pub struct PixelRange {
 
 impl Default for PixelRange {
     fn default() -> Self {
-        PixelRange { low: 0.0, high: 1.0 }
+        PixelRange {
+            low: 0.0,
+            high: 1.0,
+        }
     }
 }
 
 impl FromStr for PixelRange {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let ends = text.split_once(':').and_then(|(low, high)| Some((low.parse().ok()?, high.parse().ok()?)));
+        let ends = text
+            .split_once(':')
+            .and_then(|(low, high)| Some((low.parse().ok()?, high.parse().ok()?)));
         match ends {
             Some((low, high)) if f32::is_finite(low) && f32::is_finite(high) && low < high => {
                 Ok(PixelRange { low, high })
@@ -120,7 +125,8 @@ impl Folder {
         if tensor.dtype() == DType::F32 && shape == self.want {
             self.images.push((file, None));
         } else if tensor.dtype() == DType::F32 && shape.get(1..) == Some(&self.want) {
-            self.images.extend((0..shape[0]).map(|i| (file.clone(), Some(i))));
+            self.images
+                .extend((0..shape[0]).map(|i| (file.clone(), Some(i))));
         } else {
             let got = format!("{} {shape:?}", tensor.dtype());
             return Err(self.misfit(file.display().to_string(), got));
@@ -143,7 +149,9 @@ impl Folder {
             problem,
         };
         let [channels, height, width] = self.want[..] else {
-            return Err(failed("the network takes volumes, this is a PNG; give .npy files".into()));
+            return Err(failed(
+                "the network takes volumes, this is a PNG; give .npy files".into(),
+            ));
         };
         let reader = File::open(path).map_err(|e| failed(e.to_string()))?;
         let mut decoder = png::Decoder::new(BufReader::new(reader));
@@ -163,7 +171,9 @@ impl Folder {
         }
         let size = reader.output_buffer_size();
         let mut bytes = vec![0; size.ok_or_else(|| failed("it is too large".into()))?];
-        reader.next_frame(&mut bytes).map_err(|e| failed(e.to_string()))?;
+        reader
+            .next_frame(&mut bytes)
+            .map_err(|e| failed(e.to_string()))?;
         let wide = depth == png::BitDepth::Sixteen;
         let span = self.pixels.high - self.pixels.low;
         let sample = |at: usize| {
@@ -203,7 +213,8 @@ impl Images for Folder {
             // The file may have changed since it was listed.
             let all = tensor.as_f32().and_then(|all| all.get(begin..begin + size));
             let got = || format!("{} {:?}", tensor.dtype(), tensor.shape());
-            all.ok_or_else(|| self.misfit(name.clone(), got()))?.to_vec()
+            all.ok_or_else(|| self.misfit(name.clone(), got()))?
+                .to_vec()
         };
         check_values(&name, &data)?;
         let shape = [&[1], &self.want[..]].concat();
@@ -267,7 +278,9 @@ fn image_shape(graph: &Graph) -> Result<Vec<usize>, QuantizeError> {
     };
     let inputs = graph.inputs();
     let [input] = inputs[..] else {
-        return Err(unsuitable("calibration feeds one input, this network takes another number"));
+        return Err(unsuitable(
+            "calibration feeds one input, this network takes another number",
+        ));
     };
     let node = graph.node(input);
     let dims = node.shape.dims().get(1..).unwrap_or_default().iter();
@@ -279,7 +292,8 @@ fn image_shape(graph: &Graph) -> Result<Vec<usize>, QuantizeError> {
 }
 
 fn is_png(path: &Path) -> bool {
-    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("png"))
+    path.extension()
+        .is_some_and(|e| e.eq_ignore_ascii_case("png"))
 }
 
 fn read_npy(path: &Path) -> Result<Tensor, QuantizeError> {

@@ -7,7 +7,7 @@
 //! The pair goes behind an activation that the engines take into the operator before it (ReLU and
 //! its bounded forms); the zero point then cuts off what is negative.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use slicewise_graph::{
     Activation, Binary, DType, Graph, NodeId, Op, PoolKind, ReduceKind, ResizeMode,
@@ -43,11 +43,26 @@ pub struct Placement {
     /// The quantized tensors, each with the tensor whose scale and zero point it has: itself, or
     /// the one that it is a selection of (max pooling, resampling).
     pub tensors: BTreeMap<NodeId, NodeId>,
+    /// The quantized tensors that quantized convolutions read.
+    pub read: BTreeSet<NodeId>,
     /// The layers with weights that stay in f32, and why.
     pub kept: Vec<Kept>,
 }
 
 impl Placement {
+    /// The tensors to calibrate, in execution order: those that have a range of their own, and those
+    /// that would have one if the layers before them stayed in f32.
+    pub fn watched(&self) -> Vec<NodeId> {
+        let mut watched = self.roots();
+        watched.extend(
+            self.read
+                .iter()
+                .filter(|id| self.tensors.get(id) != Some(id)),
+        );
+        watched.sort();
+        watched
+    }
+
     /// The tensors that need a range of their own, in execution order.
     pub fn roots(&self) -> Vec<NodeId> {
         let own = self.tensors.iter().filter(|(id, root)| id == root);
@@ -61,8 +76,15 @@ impl Placement {
 /// # Errors
 /// If no convolution can be quantized, or a name to be kept is no layer's.
 pub fn place(graph: &Graph, options: &Options) -> Result<Placement, QuantizeError> {
-    if graph.nodes().iter().any(|n| matches!(n.op, Op::Quantize { .. } | Op::Dequantize { .. })) {
-        return Err(unsuitable(graph, "is quantized already; give the graph of floats"));
+    if graph
+        .nodes()
+        .iter()
+        .any(|n| matches!(n.op, Op::Quantize { .. } | Op::Dequantize { .. }))
+    {
+        return Err(unsuitable(
+            graph,
+            "is quantized already; give the graph of floats",
+        ));
     }
     check_names(graph, options)?;
     let mut planner = Planner {
@@ -73,7 +95,10 @@ pub fn place(graph: &Graph, options: &Options) -> Result<Placement, QuantizeErro
     };
     planner.layers();
     if planner.placement.layers.is_empty() {
-        return Err(unsuitable(graph, "has no convolution with constant weights that could be quantized"));
+        return Err(unsuitable(
+            graph,
+            "has no convolution with constant weights that could be quantized",
+        ));
     }
     planner.tensors();
     Ok(planner.placement)
@@ -94,10 +119,18 @@ fn check_names(graph: &Graph, options: &Options) -> Result<(), QuantizeError> {
         .collect();
     let unknown = options.keep.iter().find(|k| !names.contains(&k.as_str()));
     let Some(name) = unknown else { return Ok(()) };
-    let common = |n: &&&str| n.bytes().zip(name.bytes()).take_while(|(a, b)| a == b).count();
+    let common = |n: &&&str| {
+        n.bytes()
+            .zip(name.bytes())
+            .take_while(|(a, b)| a == b)
+            .count()
+    };
     Err(QuantizeError::NoLayer {
         name: name.clone(),
-        closest: names.iter().max_by_key(common).map_or(String::new(), |n| n.to_string()),
+        closest: names
+            .iter()
+            .max_by_key(common)
+            .map_or(String::new(), |n| n.to_string()),
     })
 }
 
@@ -193,10 +226,8 @@ impl Planner<'_> {
         let head = self.head();
         let layers: HashSet<NodeId> = self.placement.layers.iter().map(|l| l.node).collect();
         // What quantized convolutions read is quantized, whoever makes it.
-        let mut read: HashSet<NodeId> = HashSet::new();
-        for layer in &layers {
-            read.insert(self.graph.node(*layer).inputs[0]);
-        }
+        let read: BTreeSet<NodeId> =
+            (layers.iter().map(|l| self.graph.node(*l).inputs[0])).collect();
         let mut ends: HashMap<NodeId, NodeId> = HashMap::new();
         for (id, node) in self.graph.iter() {
             if node.dtype != DType::F32 || matches!(node.op, Op::Parameter(_)) {
@@ -215,6 +246,7 @@ impl Planner<'_> {
                 self.placement.tensors.insert(id, root);
             }
         }
+        self.placement.read = read;
     }
 
     /// The tensor whose scale a result has: its own, unless it is made of another's values alone.

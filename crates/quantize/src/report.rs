@@ -81,16 +81,29 @@ pub fn report(
         let each = (weight.len() / channels).max(1);
         let span = |w: &[f32]| w.iter().fold(0.0f32, |m, v| m.max(v.abs()));
         let largest = span(weight);
-        let smallest = weight.chunks_exact(each).map(span).fold(f32::INFINITY, f32::min);
+        let smallest = weight
+            .chunks_exact(each)
+            .map(span)
+            .fold(f32::INFINITY, f32::min);
         let rounded = integers(weight, channels, options, |_| 0.0);
-        let floats: Vec<f32> = (0..channels).flat_map(|c| rounded.floats(c, each)).collect();
+        let floats: Vec<f32> = (0..channels)
+            .flat_map(|c| rounded.floats(c, each))
+            .collect();
         let (signal, noise) = agreement::power(weight, &floats);
         LayerReport {
             name: node.name.clone(),
             weight_max: largest,
-            channel_spread: if largest > 0.0 { smallest / largest } else { 1.0 },
+            channel_spread: if largest > 0.0 {
+                smallest / largest
+            } else {
+                1.0
+            },
             weight_sqnr_db: agreement::decibels(signal, noise),
-            sqnr_db: comparison.tensors.iter().find(|s| s.node == l.end).map(|s| s.db),
+            sqnr_db: comparison
+                .tensors
+                .iter()
+                .find(|s| s.node == l.end)
+                .map(|s| s.db),
         }
     };
     let tensor = |id| {
@@ -120,5 +133,7 @@ pub fn report(
 /// Bytes of all parameters.
 fn bytes(graph: &Graph) -> usize {
     let data = graph.parameters().filter_map(|(_, p)| p.data.as_ref());
-    data.map(Tensor::data).map(|d: &TensorData| d.len() * d.dtype().bytes()).sum()
+    data.map(Tensor::data)
+        .map(|d: &TensorData| d.len() * d.dtype().bytes())
+        .sum()
 }

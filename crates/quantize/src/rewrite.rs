@@ -83,7 +83,9 @@ pub fn quantize(
         writer.values.insert(id, value);
     }
     let mut quantized = writer.rewriter.finish()?;
-    quantized.metadata.insert("quantized".into(), "int8 QDQ by slicewise".into());
+    quantized
+        .metadata
+        .insert("quantized".into(), "int8 QDQ by slicewise".into());
     Ok(Quantized {
         graph: quantized,
         values: writer.values,
@@ -108,7 +110,9 @@ impl Writer<'_> {
     }
 
     fn constant(&mut self, name: &str, tensor: Tensor) -> Result<NodeId, GraphError> {
-        self.rewriter.graph.constant_tensor(name, Role::Constant, tensor)
+        self.rewriter
+            .graph
+            .constant_tensor(name, Role::Constant, tensor)
     }
 
     /// Puts a pair behind the value of the node called `name`.
@@ -148,11 +152,16 @@ impl Writer<'_> {
         let sizes = self.graph.node(weight_id).shape.sizes().unwrap_or_default();
         let channels = sizes[0];
         let mut bias = match rest.first() {
-            Some(&id) => floats(id).ok_or_else(|| GraphError::NoData(name(id)))?.to_vec(),
+            Some(&id) => floats(id)
+                .ok_or_else(|| GraphError::NoData(name(id)))?
+                .to_vec(),
             None => Vec::new(),
         };
         // Half the range of the sums is left to the products.
-        let least = |c: usize| bias.get(c).map_or(0.0, |b| b.abs() / input.scale / (1u32 << 30) as f32);
+        let least = |c: usize| {
+            bias.get(c)
+                .map_or(0.0, |b| b.abs() / input.scale / (1u32 << 30) as f32)
+        };
         let rounded = integers(weight, channels, self.options, least);
         if self.options.correct_bias
             && let Some(range) = self.calibration.ranges.get(&x)
@@ -172,7 +181,10 @@ impl Writer<'_> {
             };
             inputs.push(self.bias(&own, &bias, &rounded, input.scale)?);
         }
-        Ok(self.rewriter.graph.add(&node.name, node.op.clone(), &inputs)?)
+        Ok(self
+            .rewriter
+            .graph
+            .add(&node.name, node.op.clone(), &inputs)?)
     }
 
     /// The parameter's name, or one with its layer's where several layers share the parameter.
@@ -184,7 +196,12 @@ impl Writer<'_> {
         }
     }
 
-    fn weight(&mut self, name: &str, sizes: &[usize], w: &Integers) -> Result<NodeId, QuantizeError> {
+    fn weight(
+        &mut self,
+        name: &str,
+        sizes: &[usize],
+        w: &Integers,
+    ) -> Result<NodeId, QuantizeError> {
         let scales = match w.scales.len() {
             1 if sizes[0] != 1 => Tensor::scalar(w.scales[0]),
             n => Tensor::new(&[n], w.scales.clone())?,
@@ -202,13 +219,19 @@ impl Writer<'_> {
         input_scale: f32,
     ) -> Result<NodeId, QuantizeError> {
         let scale = |c: usize| weight.scale(c) * input_scale;
-        let round = |(c, b): (usize, &f32)| (f64::from(*b) / f64::from(scale(c))).round_ties_even() as i32;
+        let round =
+            |(c, b): (usize, &f32)| (f64::from(*b) / f64::from(scale(c))).round_ties_even() as i32;
         let values: Vec<i32> = bias.iter().enumerate().map(round).collect();
         let n = weight.scales.len();
         let scales: Vec<f32> = (0..n).map(scale).collect();
         let shape: &[usize] = if n == 1 && bias.len() != 1 { &[] } else { &[n] };
         let zeros = Tensor::new(shape, vec![0i32; n])?;
-        self.stored(name, Tensor::new(&[bias.len()], values)?, Tensor::new(shape, scales)?, zeros)
+        self.stored(
+            name,
+            Tensor::new(&[bias.len()], values)?,
+            Tensor::new(shape, scales)?,
+            zeros,
+        )
     }
 
     /// Integers of the model and what they stand for.
@@ -220,7 +243,8 @@ impl Writer<'_> {
         zeros: Tensor,
     ) -> Result<NodeId, QuantizeError> {
         let graph = &mut self.rewriter.graph;
-        let values = graph.constant_tensor(&format!("{name}.quantized"), Role::Trainable, values)?;
+        let values =
+            graph.constant_tensor(&format!("{name}.quantized"), Role::Trainable, values)?;
         let scales = graph.constant_tensor(&format!("{name}.scale"), Role::Constant, scales)?;
         let zeros = graph.constant_tensor(&format!("{name}.zero_point"), Role::Constant, zeros)?;
         let op = Op::Dequantize { axis: 0 };

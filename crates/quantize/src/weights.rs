@@ -94,12 +94,18 @@ mod tests {
             granularity: Granularity::PerTensor,
             ..Options::default()
         };
-        assert_eq!(integers(&weight, 3, &tensor, |_| 0.0).values, [127, -64, 0, 0, 1, 1]);
+        assert_eq!(
+            integers(&weight, 3, &tensor, |_| 0.0).values,
+            [127, -64, 0, 0, 1, 1]
+        );
         let narrow = Options {
             reduce_range: true,
             ..Options::default()
         };
-        assert_eq!(integers(&weight, 3, &narrow, |_| 0.0).values[..2], [64, -32]);
+        assert_eq!(
+            integers(&weight, 3, &narrow, |_| 0.0).values[..2],
+            [64, -32]
+        );
     }
 
     #[test]
