@@ -12,8 +12,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use commands::{
-    bench, compare, completions, doctor, engines, kernels, models, profile, recommend, report, run,
-    segment, trial,
+    bench, compare, completions, doctor, engines, kernels, models, profile, quantize, recommend,
+    report, run, segment, trial,
 };
 
 /// Finds, tunes and runs the fastest medical-image segmentation network on the CPU at hand.
@@ -32,6 +32,7 @@ Examples:
   slicewise profile resnet18+fpn           where the time of a network goes
   slicewise segment ct.nii.gz -o labels.nii.gz --model organs.onnx
                                            a label map of a scan
+  slicewise quantize resnet18+fpn --weights w.safetensors --calibrate slices -o resnet18.int8.onnx
   slicewise run mobilenetv4_conv_small+fpn --input x.npy --output labels.npy --task labels
 
 Exit codes: 0 done, 1 failed, 2 bad usage, 3 something is slower (compare),
@@ -51,6 +52,7 @@ enum Command {
     Models(models::Args),
     Run(run::Args),
     Segment(segment::Args),
+    Quantize(quantize::Args),
     Profile(profile::Args),
     Kernels(kernels::Args),
     Doctor(doctor::Args),
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
         Command::Models(args) => models::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Segment(args) => segment::run(&args),
+        Command::Quantize(args) => quantize::run(&args),
         Command::Profile(args) => profile::run(&args),
         Command::Kernels(args) => kernels::run(&args),
         Command::Doctor(args) => doctor::run(&args),

@@ -8,6 +8,7 @@ pub(crate) mod engines;
 pub(crate) mod kernels;
 pub(crate) mod models;
 pub(crate) mod profile;
+pub(crate) mod quantize;
 pub(crate) mod recommend;
 pub(crate) mod report;
 pub(crate) mod run;

@@ -1,0 +1,119 @@
+//! Static post-training quantization: a graph of floats in, the same graph with explicit
+//! quantize/dequantize pairs (QDQ) out, which every engine that knows INT8 reads.
+//!
+//! The way through: the graph is simplified and, where asked for, its layers are equalized
+//! ([`equalize()`]); a plan says which tensors become integers ([`place`]); calibration runs the
+//! graph on real inputs and settles their ranges ([`calibrate()`]); the rewrite puts the pairs in
+//! ([`quantize()`]); and the result is compared with the original on the same inputs
+//! ([`compare()`]), layer by layer and as label maps, until enough of it agrees
+//! ([`keep_accuracy()`]).
+//!
+//! Nothing here runs a network by itself: whoever calls hands over a function that makes a graph
+//! ready to run ([`Compile`]).
+#![forbid(unsafe_code)]
+
+mod agreement;
+mod bias;
+mod calibrate;
+mod compare;
+mod equalize;
+mod error;
+mod fallback;
+mod histogram;
+mod images;
+mod place;
+mod report;
+mod rewrite;
+mod weights;
+
+pub use agreement::{Agreement, Counts};
+pub use calibrate::{Calibration, Range, calibrate};
+pub use compare::{Comparison, Sqnr, compare};
+pub use equalize::equalize;
+pub use error::QuantizeError;
+pub use fallback::{Fallback, keep_accuracy};
+pub use histogram::Method;
+pub use images::{Folder, Images, PixelRange, Synthetic};
+pub use place::{Kept, Layer, Placement, place};
+pub use report::{LayerReport, Report, TensorReport, report};
+pub use rewrite::{Quantized, quantize};
+
+use std::collections::BTreeSet;
+
+use slicewise_graph::{Graph, Tensor};
+
+/// A network ready to run: inputs in, outputs out, or the reason why not.
+pub type Run = Box<dyn FnMut(&[Tensor]) -> Result<Vec<Tensor>, String>>;
+
+/// Makes a graph ready to run in f32.
+pub type Compile<'a> = dyn FnMut(&Graph) -> Result<Run, String> + 'a;
+
+/// Told what is under way: what, how much of it is done, and how much there is.
+pub type Progress<'a> = dyn FnMut(&str, usize, usize) + 'a;
+
+/// The integers that activations become.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Activations {
+    /// `U8` with a zero point of its own per tensor: the whole range is used.
+    Asymmetric,
+    /// `I8` around zero.
+    Symmetric,
+}
+
+/// How many scales a weight has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Granularity {
+    /// One per output channel.
+    PerChannel,
+    /// One for all.
+    PerTensor,
+}
+
+/// What becomes of the layer that makes the class scores, and of what follows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Head {
+    /// The layer stays in f32.
+    F32,
+    /// The layer multiplies integers, its scores stay f32.
+    Scores,
+    /// Scores are integers, also while they are resampled.
+    Int8,
+}
+
+/// How a graph is quantized.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Options {
+    /// The integers that activations become.
+    pub activations: Activations,
+    /// How many scales a weight has. Weights are `I8` around zero.
+    pub granularity: Granularity,
+    /// Whether weights keep to 7 bits (-64 to 64), so that the sum of two products fits the 16 bits
+    /// that CPUs without VNNI add them in (`vpmaddubsw`: 2 · 255 · 64 = 32640 < 32768).
+    pub reduce_range: bool,
+    /// What becomes of the class scores.
+    pub head: Head,
+    /// Whether the mean error that rounded weights make is taken out of the biases.
+    pub correct_bias: bool,
+    /// Layers that stay in f32, by the node's name.
+    pub keep: BTreeSet<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            activations: Activations::Asymmetric,
+            granularity: Granularity::PerChannel,
+            reduce_range: false,
+            head: Head::Int8,
+            correct_bias: false,
+            keep: BTreeSet::new(),
+        }
+    }
+}
+
+impl Options {
+    /// The largest integer of a weight.
+    pub fn weight_limit(&self) -> i32 {
+        if self.reduce_range { 64 } else { 127 }
+    }
+}
