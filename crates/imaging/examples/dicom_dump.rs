@@ -1,13 +1,18 @@
 //! What slicewise reads from DICOM, for `tools/reference/dicom_check.py` to compare with pydicom and
 //! SimpleITK: `dicom_dump image FILE…` and `dicom_dump series FOLDER_OR_ZIP`. One JSON object a line;
-//! numbers are a checksum of little-endian f64, in the order in which NumPy has them.
+//! numbers are a checksum of little-endian f64, in the order in which NumPy has them. `dicom_dump raw FILE`
+//! writes these f64 themselves to standard output, for what is not equal to the bit, and
+//! `dicom_dump seg SERIES LABELS binary|labelmap OUT` a segmentation, for `dicom_seg_check.py`.
 
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use slicewise_imaging::dicom::{Image, Series};
-use slicewise_imaging::{ImagingError, Scale, Slice, SliceSource, Voxels};
+use slicewise_imaging::dicom::{Image, SegKind, SegOptions, Series, write_seg};
+use slicewise_imaging::{
+    ClassTable, ImagingError, LabelMap, Labels, Scale, Slice, SliceSource, Voxels,
+};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -25,7 +30,23 @@ fn main() {
             Ok(()) => {}
             Err(error) => println!("{}", json!({"error": error.to_string()})),
         },
-        _ => eprintln!("dicom_dump image FILE… | dicom_dump series FOLDER_OR_ZIP"),
+        Some((verb, [path])) if verb == "raw" => {
+            if let Err(error) = raw(Path::new(path)) {
+                eprintln!("{error}");
+                std::process::exit(1);
+            }
+        }
+        Some((verb, [folder, labels, kind, out])) if verb == "seg" => {
+            if let Err(error) = segment(Path::new(folder), Path::new(labels), kind, Path::new(out))
+            {
+                eprintln!("{error}");
+                std::process::exit(1);
+            }
+        }
+        _ => eprintln!(
+            "dicom_dump image FILE… | series FOLDER_OR_ZIP | raw FILE \
+             | seg SERIES LABELS binary|labelmap OUT"
+        ),
     }
 }
 
@@ -45,6 +66,37 @@ fn image(path: &Path) -> Result<Vec<serde_json::Value>, ImagingError> {
             )
         })
         .collect()
+}
+
+/// All stored numbers of a file.
+fn raw(path: &Path) -> Result<(), ImagingError> {
+    let mut image = Image::open(path)?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    for frame in 0..image.size()[2] {
+        for value in values(&image.frame(frame)?, Scale::IDENTITY) {
+            out.write_all(&value.to_le_bytes())
+                .map_err(|e| ImagingError::io(path, e))?;
+        }
+    }
+    out.flush().map_err(|e| ImagingError::io(path, e))
+}
+
+/// Writes labels, given as bytes with i fastest, as a segmentation of the one series in `folder`.
+fn segment(folder: &Path, labels: &Path, kind: &str, out: &Path) -> Result<(), ImagingError> {
+    let series = Series::find(folder)?.one(folder, None)?;
+    let labels = std::fs::read(labels).map_err(|e| ImagingError::io(labels, e))?;
+    let classes = ClassTable::numbered(200);
+    let map = LabelMap::new(series.grid().clone(), Labels::U8(labels), classes)?;
+    let options = SegOptions {
+        kind: match kind {
+            "labelmap" => SegKind::LabelMap,
+            _ => SegKind::Binary,
+        },
+        algorithm: "check".into(),
+        series_number: 100,
+        created: None,
+    };
+    write_seg(out, &map, &series, &options)
 }
 
 /// The grid and the values of every stack.

@@ -678,7 +678,8 @@ fn reference(source: &SourceFrame) -> DataSet {
     item
 }
 
-/// An sRGB colour in CIELab under D50, each coordinate as 16 bits (PS3.3, C.10.7.1.1).
+/// An sRGB colour in CIELab, each coordinate as 16 bits (PS3.3, C.10.7.1.1). The white is D65, although
+/// ICC's is D50: highdicom, dcmqi and OHIF all convert so, and thus show the very colour that was meant.
 fn cielab(colour: [u8; 3]) -> [u16; 3] {
     let linear = colour.map(|c| {
         let c = f64::from(c) / 255.0;
@@ -687,13 +688,13 @@ fn cielab(colour: [u8; 3]) -> [u16; 3] {
             false => ((c + 0.055) / 1.055).powf(2.4),
         }
     });
-    // sRGB to XYZ, adapted from D65 to D50 by Bradford's method, over the white of D50.
+    // IEC 61966-2-1.
     let matrix = [
-        [0.4360747, 0.3850649, 0.1430804],
-        [0.2225045, 0.7168786, 0.0606169],
-        [0.0139322, 0.0971045, 0.7141733],
+        [0.4124564, 0.3575761, 0.1804375],
+        [0.2126729, 0.7151522, 0.0721750],
+        [0.0193339, 0.1191920, 0.9503041],
     ];
-    let white = [0.9642, 1.0, 0.8249];
+    let white = [0.95047, 1.0, 1.08883];
     let mut f = [0.0; 3];
     for row in 0..3 {
         let sum: f64 = (0..3).map(|c| matrix[row][c] * linear[c]).sum();
@@ -711,4 +712,25 @@ fn cielab(colour: [u8; 3]) -> [u16; 3] {
         code((a + 128.0) / 255.0),
         code((b + 128.0) / 255.0),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_what_highdicom_makes_of_them() {
+        // highdicom.color.CIELabColor.from_rgb, 0.28.
+        for (colour, want) in [
+            ([255, 0, 0], [34886, 53484, 50172]),
+            ([10, 200, 130], [46887, 18039, 38959]),
+        ] {
+            for (got, want) in cielab(colour).into_iter().zip(want) {
+                assert!(
+                    got.abs_diff(want) <= 4,
+                    "{colour:?}: {got} instead of {want}"
+                );
+            }
+        }
+    }
 }
