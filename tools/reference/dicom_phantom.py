@@ -17,6 +17,7 @@ import zipfile
 
 import numpy as np
 import pydicom
+import pydicom.encaps
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.pixels import apply_rescale
 from pydicom.sequence import Sequence
@@ -28,6 +29,8 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
     JPEGLSNearLossless,
@@ -188,6 +191,84 @@ def gdcm_compress(data):
     data["PixelData"].is_undefined_length = True
 
 
+def lossless_jpeg(plane, predictor):
+    """A lossless JPEG (T.81, annex H) of any predictor, which no encoder at hand writes; restarts every 8 rows."""
+    rows, columns = plane.shape
+    restart = 8
+    # One code length for all 16 categories, but for the one whose code would be all ones.
+    lengths = {category: 5 for category in range(17)}
+    codes = {category: n for n, category in enumerate(sorted(lengths))}
+    counts = [0] * 16
+    counts[4] = 17
+    bits = ""
+    coded = bytearray()
+
+    def flush(marker=None):
+        nonlocal bits
+        bits += "1" * (-len(bits) % 8)
+        for at in range(0, len(bits), 8):
+            byte = int(bits[at:at + 8], 2)
+            coded.append(byte)
+            if byte == 0xFF:
+                coded.append(0)
+        bits = ""
+        if marker is not None:
+            coded.extend([0xFF, marker])
+
+    x = plane.astype(int)
+    for row in range(rows):
+        fresh = row % restart == 0
+        if fresh and row:
+            flush(0xD0 + (row // restart - 1) % 8)
+        for column in range(columns):
+            if fresh:
+                guess = x[row, column - 1] if column else 1 << 15
+            elif column == 0:
+                guess = x[row - 1, 0]
+            else:
+                left, above, corner = x[row, column - 1], x[row - 1, column], x[row - 1, column - 1]
+                guess = [left, above, corner, left + above - corner, left + ((above - corner) >> 1),
+                         above + ((left - corner) >> 1), (left + above) >> 1][predictor - 1]
+            difference = (int(x[row, column]) - int(guess) + (1 << 15)) % (1 << 16) - (1 << 15)
+            if difference == -(1 << 15):
+                bits += f"{codes[16]:05b}"
+                continue
+            category = abs(difference).bit_length()
+            bits += f"{codes[category]:05b}"
+            if category:
+                bits += f"{difference if difference > 0 else difference + (1 << category) - 1:0{category}b}"
+    flush()
+    huffman = bytes([0] + counts + sorted(lengths))
+    segments = [
+        (0xC3, bytes([16]) + rows.to_bytes(2, "big") + columns.to_bytes(2, "big") + bytes([1, 1, 0x11, 0])),
+        (0xC4, huffman),
+        (0xDD, (columns * restart).to_bytes(2, "big")),
+        (0xDA, bytes([1, 1, 0, predictor, 0, 0])),
+    ]
+    out = b"\xff\xd8"
+    for marker, segment in segments:
+        out += bytes([0xFF, marker]) + (len(segment) + 2).to_bytes(2, "big") + segment
+    return out + bytes(coded) + b"\xff\xd9"
+
+
+def baseline_jpeg(plane):
+    """A JPEG of 8 bits, by Pillow's libjpeg."""
+    import PIL.Image
+
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(plane).save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def encapsulated(slices, syntax, frames):
+    for data, frame in zip(slices, frames):
+        data.file_meta.TransferSyntaxUID = syntax
+        data.PixelData = pydicom.encaps.encapsulate([frame])
+        data["PixelData"].VR = "OB"
+        data["PixelData"].is_undefined_length = True
+    return slices
+
+
 def to_bytes(data):
     buffer = io.BytesIO()
     if data.file_meta.TransferSyntaxUID == ExplicitVRBigEndian:
@@ -274,6 +355,15 @@ def variants():
     yield entry("jpeg_2000", compressed(plain("jpeg_2000"), JPEG2000Lossless))
     yield entry("jpeg_ls", compressed(plain("jpeg_ls"), JPEGLSLossless))
     yield entry("jpeg_ls_near", compressed(plain("jpeg_ls_near"), JPEGLSNearLossless, jls_error=3))
+
+    full = (pixels.astype(np.uint32) * 16 + pixels % 16).astype(np.uint16)
+    frames = [lossless_jpeg(plane, predictor) for plane, predictor in zip(full, (2, 4, 5, 6, 7))]
+    slices = ct_slices("jpeg_predictors", full, stored=16)
+    yield entry("jpeg_predictors", encapsulated(slices, JPEGLossless, frames),
+                values=[checksum(plane.astype(float) - 1024) for plane in full])
+    small = (pixels // 16).astype(np.uint8)
+    slices = ct_slices("jpeg_baseline", small, stored=8)
+    yield entry("jpeg_baseline", encapsulated(slices, JPEGBaseline8Bit, map(baseline_jpeg, small)))
 
     signed = (pixels.astype(np.int32) - 1024).astype(np.int16)
     yield entry("signed", ct_slices("signed", signed, signed=True, stored=16, intercept=lambda k: 0.0))
