@@ -217,6 +217,26 @@ pub(crate) fn read_at(input: &mut dyn Seekable, start: u64, length: u64) -> Resu
     }
 }
 
+/// Whether a path is to be read as DICOM: a folder, a zip archive, or a file that begins as DICOM files do.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn is_dicom(path: &Path) -> Result<bool, ImagingError> {
+    let io = |e| ImagingError::io(path, e);
+    if std::fs::metadata(path).map_err(io)?.is_dir() {
+        return Ok(true);
+    }
+    let mut head = Vec::new();
+    let file = File::open(path).map_err(io)?;
+    file.take(132).read_to_end(&mut head).map_err(io)?;
+    Ok(is_archive(&head) || head.get(128..) == Some(b"DICM"))
+}
+
+/// Whether a file that begins so is a zip archive.
+fn is_archive(head: &[u8]) -> bool {
+    head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06")
+}
+
 /// Every file in a folder and below it, every entry of a zip archive, or the one file, in the order of names.
 pub(crate) fn places(path: &Path) -> Result<Vec<Place>, ImagingError> {
     let io = |e| ImagingError::io(path, e);
@@ -232,7 +252,7 @@ pub(crate) fn places(path: &Path) -> Result<Vec<Place>, ImagingError> {
         .take(4)
         .read_to_end(&mut magic)
         .map_err(io)?;
-    if !magic.starts_with(b"PK\x03\x04") && !magic.starts_with(b"PK\x05\x06") {
+    if !is_archive(&magic) {
         return Ok(vec![Place::File(path.to_owned())]);
     }
     let mut opener = Opener::default();

@@ -6,19 +6,17 @@
 //!
 //! The same labels of the same series give the same bytes, UIDs included.
 
+use std::collections::HashSet;
 use std::io::Write;
-use std::path::Path;
 
-use sha2::{Digest, Sha256};
-
-use super::codec::rle;
+use super::colour::cielab;
 use super::data_set::{DataSet, Value};
 use super::encode::{encode_item, encode_meta, header, item_header};
+use super::seg_writer::PackedLabels;
 use super::syntax::{EXPLICIT_UID, RLE_UID};
 use super::tag::{self, Tag};
 use super::{Fault, Series, uid};
-use crate::whole::WholeFile;
-use crate::{Class, Code, ImagingError, LabelMap, Labels, distinct_colour};
+use crate::{Class, ClassTable, Code, distinct_colour};
 
 /// Which kind of segmentation is written.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -121,44 +119,6 @@ pub(crate) fn study(data: &DataSet) -> DataSet {
     study
 }
 
-/// Writes a label map on the grid of `series` as a DICOM segmentation, at once or not at all.
-///
-/// Classes that do not occur are left out, as viewers stumble over empty segments; where none occurs, the
-/// first class has one empty frame.
-///
-/// # Errors
-/// If the label map is not on the series' grid, is too large for the kind, or the file cannot be written.
-pub fn write_seg(
-    path: &Path,
-    map: &LabelMap,
-    series: &Series,
-    options: &SegOptions,
-) -> Result<(), ImagingError> {
-    if map.grid() != series.grid() {
-        return Err(Fault::broken(
-            format!(
-                "a label map of {:?} voxels is not on the grid of {}",
-                map.grid().size(),
-                series.name()
-            ),
-            "bring it back to the grid of the scan first",
-        )
-        .of(path.display().to_string()));
-    }
-    let segmentation = Segmentation::new(map, series, options);
-    let io = |e| ImagingError::io(path, e);
-    let header = segmentation
-        .header(map)
-        .map_err(|f| f.of(path.display().to_string()))?;
-    let mut out = WholeFile::create(path)?;
-    out.write_all(&header).map_err(io)?;
-    match options.kind {
-        SegKind::Binary => segmentation.write_bits(map, &mut out).map_err(io)?,
-        SegKind::LabelMap => segmentation.write_labels(map, &mut out).map_err(io)?,
-    }
-    out.finish()
-}
-
 /// A segment and the slices it is in.
 struct Segment {
     label: u16,
@@ -167,7 +127,8 @@ struct Segment {
     slices: Vec<usize>,
 }
 
-struct Segmentation<'a> {
+pub(crate) struct Segmentation<'a> {
+    slices: &'a PackedLabels,
     origin: Origin<'a>,
     series: &'a Series,
     options: &'a SegOptions,
@@ -177,10 +138,16 @@ struct Segmentation<'a> {
 }
 
 impl<'a> Segmentation<'a> {
-    fn new(map: &LabelMap, series: &'a Series, options: &'a SegOptions) -> Self {
+    /// The segmentation of `slices`.
+    pub(crate) fn new(
+        slices: &'a PackedLabels,
+        series: &'a Series,
+        classes: &ClassTable,
+        options: &'a SegOptions,
+    ) -> Self {
         let origin = series.origin();
         let named = |label: u16| {
-            let class = map.classes().get(label).cloned();
+            let class = classes.get(label).cloned();
             class.unwrap_or_else(|| Class {
                 label,
                 name: format!("label {label}"),
@@ -189,27 +156,27 @@ impl<'a> Segmentation<'a> {
                 kind: None,
             })
         };
-        let mut occurring = slices_of_labels(map);
+        let mut occurring: Vec<(u16, Vec<usize>)> = slices.occurring.clone().into_iter().collect();
         if occurring.is_empty() {
-            let first = map.classes().classes().first().map_or(1, |c| c.label);
+            let first = classes.classes().first().map_or(1, |c| c.label);
             occurring.push((first, vec![0]));
         }
-        let segments = (1..)
-            .zip(occurring)
-            .map(|(number, (label, slices))| Segment {
-                label,
-                // Numbers of a label map are its pixels; those of bits count from 1.
-                number: match options.kind {
-                    SegKind::Binary => number,
-                    SegKind::LabelMap => label,
-                },
-                class: named(label),
-                slices,
-            });
+        let segments = (1..).zip(occurring);
+        let segments = segments.map(|(number, (label, slices))| Segment {
+            label,
+            // Numbers of a label map are its pixels; those of bits count from 1.
+            number: match options.kind {
+                SegKind::Binary => number,
+                SegKind::LabelMap => label,
+            },
+            class: named(label),
+            slices,
+        });
         let charset = origin.study.text(tag::CHARACTER_SET);
         let unicode = charset.is_none_or(|c| matches!(c.as_str(), "ISO_IR 6" | "ISO_IR 192"));
         Segmentation {
             segments: segments.collect(),
+            slices,
             origin,
             series,
             options,
@@ -229,7 +196,7 @@ impl<'a> Segmentation<'a> {
     }
 
     /// Everything before the pixels, their element's header included.
-    fn header(&self, map: &LabelMap) -> Result<Vec<u8>, Fault> {
+    pub(crate) fn header(&self) -> Result<Vec<u8>, Fault> {
         let kind = self.options.kind;
         let (class, syntax) = match kind {
             SegKind::Binary => (BINARY_CLASS, EXPLICIT_UID),
@@ -250,7 +217,7 @@ impl<'a> Segmentation<'a> {
                 more,
             ])
         };
-        let checksum = checksum(map);
+        let checksum = self.slices.checksum();
         let instance = unique("instance", &checksum);
         let dimensions = unique("dimensions", &checksum);
         let mut data = DataSet::default();
@@ -259,7 +226,7 @@ impl<'a> Segmentation<'a> {
         data.put_text(tag::SERIES_INSTANCE, unique("series", &[]));
         self.put_study(&mut data);
         self.put_series(&mut data);
-        self.put_image(&mut data, map);
+        self.put_image(&mut data);
         self.put_dimensions(&mut data, &dimensions);
         let segments = self.segments.iter().map(|s| self.segment(s)).collect();
         data.put_items(tag::SEGMENTS, segments);
@@ -288,7 +255,7 @@ impl<'a> Segmentation<'a> {
         item_header(&mut out, tag::SEQUENCE_END, 0);
         match kind {
             SegKind::Binary => {
-                let [columns, rows, _] = map.grid().size();
+                let [columns, rows, _] = self.series.grid().size();
                 let bytes = (self.frames() * columns * rows)
                     .div_ceil(8)
                     .next_multiple_of(2);
@@ -399,12 +366,11 @@ impl<'a> Segmentation<'a> {
         }
     }
 
-    fn put_image(&self, data: &mut DataSet, map: &LabelMap) {
-        let [columns, rows, _] = map.grid().size();
-        let bits = match (self.options.kind, map.labels()) {
-            (SegKind::Binary, _) => 1,
-            (SegKind::LabelMap, Labels::U8(_)) => 8,
-            (SegKind::LabelMap, Labels::U16(_)) => 16,
+    fn put_image(&self, data: &mut DataSet) {
+        let [columns, rows, _] = self.series.grid().size();
+        let bits = match self.options.kind {
+            SegKind::Binary => 1,
+            SegKind::LabelMap => 8 * self.slices.size as u16,
         };
         data.put_text(tag::IMAGE_TYPE, "DERIVED\\PRIMARY");
         data.put_shorts(tag::SAMPLES_PER_PIXEL, &[1]);
@@ -493,13 +459,12 @@ impl<'a> Segmentation<'a> {
 
     /// The images that the segmentation was made from.
     fn put_references(&self, data: &mut DataSet) {
-        let mut instances: Vec<DataSet> = Vec::new();
-        let mut last = "";
+        // An image of several frames is one.
+        let mut seen = HashSet::new();
+        let mut instances = Vec::new();
         for source in &self.origin.slices {
-            // Frames of one file follow each other, as a file is one series' stack.
-            if source.sop_instance != last {
+            if seen.insert(source.sop_instance) {
                 instances.push(reference(source));
-                last = source.sop_instance;
             }
         }
         let mut series = DataSet::default();
@@ -566,30 +531,25 @@ impl<'a> Segmentation<'a> {
     }
 
     /// The pixels of a binary segmentation: frames follow each other without filling up bytes.
-    fn write_bits(&self, map: &LabelMap, out: &mut impl Write) -> std::io::Result<()> {
-        let [columns, rows, _] = map.grid().size();
-        let area = columns * rows;
+    pub(crate) fn write_bits(&self, out: &mut impl Write) -> std::io::Result<()> {
         let mut bits = BitWriter::default();
         for segment in &self.segments {
+            let label = segment.label.to_le_bytes();
             for &k in &segment.slices {
-                match map.labels() {
-                    Labels::U8(labels) => {
-                        let slice = &labels[k * area..][..area];
-                        bits.extend(slice.iter().map(|&l| u16::from(l) == segment.label));
-                    }
-                    Labels::U16(labels) => {
-                        let slice = &labels[k * area..][..area];
-                        bits.extend(slice.iter().map(|&l| l == segment.label));
-                    }
-                }
+                let labels = self.slices.unpack(k);
+                bits.extend(
+                    labels
+                        .chunks_exact(self.slices.size)
+                        .map(|l| *l == label[..l.len()]),
+                );
                 out.write_all(&bits.bytes)?;
                 bits.bytes.clear();
             }
         }
-        let written = (self.frames() * area).div_ceil(8);
         if bits.count > 0 {
             out.write_all(&[bits.byte])?;
         }
+        let written = (self.frames() * self.slices.area()).div_ceil(8);
         if written % 2 == 1 {
             out.write_all(&[0])?;
         }
@@ -597,23 +557,13 @@ impl<'a> Segmentation<'a> {
     }
 
     /// The pixels of a label map: one run-length coded fragment per slice.
-    fn write_labels(&self, map: &LabelMap, out: &mut impl Write) -> std::io::Result<()> {
-        let [columns, rows, slices] = map.grid().size();
-        let area = columns * rows;
+    pub(crate) fn write_labels(&self, out: &mut impl Write) -> std::io::Result<()> {
         let mut header = Vec::new();
-        for k in 0..slices {
-            let frame = match map.labels() {
-                Labels::U8(labels) => rle::encode(&labels[k * area..][..area], columns, 1),
-                Labels::U16(labels) => {
-                    let slice = labels[k * area..][..area].iter();
-                    let bytes: Vec<u8> = slice.flat_map(|l| l.to_le_bytes()).collect();
-                    rle::encode(&bytes, columns, 2)
-                }
-            };
+        for frame in &self.slices.frames {
             header.clear();
             item_header(&mut header, tag::ITEM, frame.len() as u32);
             out.write_all(&header)?;
-            out.write_all(&frame)?;
+            out.write_all(frame)?;
         }
         header.clear();
         item_header(&mut header, tag::SEQUENCE_END, 0);
@@ -642,95 +592,10 @@ impl BitWriter {
     }
 }
 
-/// The labels that occur, ascending, and the slices that each is in.
-fn slices_of_labels(map: &LabelMap) -> Vec<(u16, Vec<usize>)> {
-    let [columns, rows, slices] = map.grid().size();
-    let area = columns * rows;
-    let mut found: std::collections::BTreeMap<u16, Vec<usize>> = Default::default();
-    let mut seen = vec![usize::MAX; 1 << 16];
-    for k in 0..slices {
-        for at in k * area..(k + 1) * area {
-            let label = map.labels().get(at);
-            if label != 0 && seen[usize::from(label)] != k {
-                seen[usize::from(label)] = k;
-                found.entry(label).or_default().push(k);
-            }
-        }
-    }
-    found.into_iter().collect()
-}
-
-/// A checksum of all labels.
-fn checksum(map: &LabelMap) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    match map.labels() {
-        Labels::U8(labels) => hash.update(labels),
-        Labels::U16(labels) => labels.iter().for_each(|l| hash.update(l.to_le_bytes())),
-    }
-    hash.finalize().into()
-}
-
 /// An image that is referred to.
 fn reference(source: &SourceFrame) -> DataSet {
     let mut item = DataSet::default();
     item.put_text(tag::REFERENCED_SOP_CLASS, source.sop_class);
     item.put_text(tag::REFERENCED_SOP_INSTANCE, source.sop_instance);
     item
-}
-
-/// An sRGB colour in CIELab, each coordinate as 16 bits (PS3.3, C.10.7.1.1). The white is D65, although
-/// ICC's is D50: highdicom, dcmqi and OHIF all convert so, and thus show the very colour that was meant.
-fn cielab(colour: [u8; 3]) -> [u16; 3] {
-    let linear = colour.map(|c| {
-        let c = f64::from(c) / 255.0;
-        match c <= 0.04045 {
-            true => c / 12.92,
-            false => ((c + 0.055) / 1.055).powf(2.4),
-        }
-    });
-    // IEC 61966-2-1.
-    let matrix = [
-        [0.4124564, 0.3575761, 0.1804375],
-        [0.2126729, 0.7151522, 0.0721750],
-        [0.0193339, 0.1191920, 0.9503041],
-    ];
-    let white = [0.95047, 1.0, 1.08883];
-    let mut f = [0.0; 3];
-    for row in 0..3 {
-        let sum: f64 = (0..3).map(|c| matrix[row][c] * linear[c]).sum();
-        let t: f64 = sum / white[row];
-        f[row] = match t > 216.0 / 24389.0 {
-            true => t.cbrt(),
-            false => (24389.0 / 27.0 * t + 16.0) / 116.0,
-        };
-    }
-    let lightness = 116.0 * f[1] - 16.0;
-    let (a, b) = (500.0 * (f[0] - f[1]), 200.0 * (f[1] - f[2]));
-    let code = |share: f64| (share.clamp(0.0, 1.0) * 65535.0).round() as u16;
-    [
-        code(lightness / 100.0),
-        code((a + 128.0) / 255.0),
-        code((b + 128.0) / 255.0),
-    ]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn colours_are_what_highdicom_makes_of_them() {
-        // highdicom.color.CIELabColor.from_rgb, 0.28.
-        for (colour, want) in [
-            ([255, 0, 0], [34886, 53484, 50172]),
-            ([10, 200, 130], [46887, 18039, 38959]),
-        ] {
-            for (got, want) in cielab(colour).into_iter().zip(want) {
-                assert!(
-                    got.abs_diff(want) <= 4,
-                    "{colour:?}: {got} instead of {want}"
-                );
-            }
-        }
-    }
 }
