@@ -394,13 +394,13 @@ def variants():
 
     slices = plain("missing")
     del slices[2]
-    yield entry("missing", slices, refused="1 slices are missing: slices are 2.5000 mm apart, but 5.0000 mm between")
+    yield entry("missing", slices, refused="1 slice is missing: neighbours are 2.5000 mm apart, but 5.0000 mm between")
     uneven = plain("uneven")
     uneven[4].ImagePositionPatient = [f"{v:.10g}" for v in np.array([-31.25, 12.5, 101.75]) + 3.6 * step]
     yield entry("uneven", uneven, refused="unevenly spaced")
     double = plain("duplicate")
     other = ct_slices("duplicate", pixels[1:2] + 1, origin=np.array([-31.25, 12.5, 101.75]) + step, prefix="other")
-    yield entry("duplicate", double + other, refused="1 positions occur more than once")
+    yield entry("duplicate", double + other, refused="1 position(s) occur more than once")
     copied = plain("copied")
     yield entry("copied", copied + copied[2:3], affine=affine,
                 warned="once more and is left out", values=sorted_slices([to_bytes(d) for d in copied]))

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use slicewise_imaging::dicom::{Found, SegKind, SegOptions, Series, write_seg};
+use slicewise_imaging::dicom::{Found, Image, SegKind, SegOptions, Series, write_seg};
 use slicewise_imaging::{ClassTable, LabelMap, Labels, Slice, SliceSource, Voxels};
 
 fn folder() -> PathBuf {
@@ -199,4 +199,160 @@ fn segmentations_are_whole_and_repeatable() {
         created: None,
     };
     assert!(write_seg(&nowhere, &map, &series, &options).is_err());
+}
+
+/// An explicit little-endian file of `elements`: tag, representation, value.
+fn file(elements: &[(u32, &[u8; 2], &[u8])]) -> Vec<u8> {
+    let mut bytes = vec![0; 128];
+    bytes.extend_from_slice(b"DICM");
+    for (tag, vr, value) in elements {
+        bytes.extend_from_slice(&tag.rotate_left(16).to_le_bytes());
+        bytes.extend_from_slice(*vr);
+        if matches!(*vr, b"OB" | b"OW" | b"SQ" | b"UN") {
+            bytes.extend_from_slice(&[0, 0]);
+            bytes.extend_from_slice(&(value.len() as u32).to_le_bytes());
+        } else {
+            bytes.extend_from_slice(&(value.len() as u16).to_le_bytes());
+        }
+        bytes.extend_from_slice(value);
+    }
+    bytes
+}
+
+/// A file of `rows` x `columns` numbers of 16 bits whose pixels are `pixels`.
+fn image(syntax: &[u8], [rows, columns]: [u16; 2], frames: &[u8], pixels: &[u8]) -> Vec<u8> {
+    let (rows, columns) = (rows.to_le_bytes(), columns.to_le_bytes());
+    let mut bytes = file(&[
+        (0x0002_0010, b"UI", syntax),
+        (0x0028_0008, b"IS", frames),
+        (0x0028_0010, b"US", &rows),
+        (0x0028_0011, b"US", &columns),
+        (0x0028_0100, b"US", &[16, 0]),
+        (0x0028_0101, b"US", &[16, 0]),
+    ]);
+    bytes.extend_from_slice(pixels);
+    bytes
+}
+
+const EXPLICIT: &[u8] = b"1.2.840.10008.1.2.1\0";
+const JPEG_2000: &[u8] = b"1.2.840.10008.1.2.4.90";
+
+/// Pixel data of a claimed length; `u32::MAX` for encapsulated ones.
+fn pixels(length: u32, value: &[u8]) -> Vec<u8> {
+    [
+        &[0xE0, 0x7F, 0x10, 0, b'O', b'W', 0, 0][..],
+        &length.to_le_bytes(),
+        value,
+    ]
+    .concat()
+}
+
+/// Encapsulated pixels of one fragment.
+fn fragment(frame: &[u8]) -> Vec<u8> {
+    let item = |length: u32| [&[0xFE, 0xFF, 0x00, 0xE0][..], &length.to_le_bytes()].concat();
+    let end = [0xFE, 0xFF, 0xDD, 0xE0, 0, 0, 0, 0];
+    let value = [&item(0)[..], &item(frame.len() as u32), frame, &end].concat();
+    pixels(u32::MAX, &value)
+}
+
+#[test]
+fn files_that_lie_are_refused_in_one_line_that_says_what_and_where() {
+    let deep: Vec<u8> = [
+        0x08, 0, 0x40, 0x11, b'S', b'Q', 0, 0, 255, 255, 255, 255, 0xFE, 0xFF, 0, 0xE0, 255, 255,
+        255, 255,
+    ]
+    .repeat(100_000);
+    let mut nested = file(&[(0x0002_0010, b"UI", EXPLICIT)]);
+    nested.extend(deep);
+    let mut long_text = file(&[(0x0002_0010, b"UI", EXPLICIT)]);
+    // PatientID, as an unknown of 4 GB less 2.
+    long_text.extend([0x10, 0, 0x20, 0, b'U', b'N', 0, 0, 0xFE, 0xFF, 0xFF, 0xFF]);
+    let huge = [
+        &[0xFF, 0x4F, 0xFF, 0x51, 0, 41, 0, 0][..],
+        &[0xFF; 8],
+        &[0; 8],
+        &[0, 0, 0, 1].repeat(2),
+        &[0; 8],
+        &[0, 1, 15, 1, 1],
+    ]
+    .concat();
+    let tiles = |size: u32, tile: u32| {
+        let numbers = [size, size, 0, 0, tile, tile, 0, 0];
+        let numbers: Vec<u8> = numbers.iter().flat_map(|n| n.to_be_bytes()).collect();
+        [
+            &[0xFF, 0x4F, 0xFF, 0x51, 0, 41, 0, 0][..],
+            &numbers,
+            &[0, 1, 15, 1, 1],
+        ]
+        .concat()
+    };
+    let lossless = [
+        &[
+            0xFF, 0xD8, 0xFF, 0xC3, 0, 11, 16, 0x1F, 0xFF, 0x1F, 0xFF, 1, 1, 0x11, 0,
+        ][..],
+        &[0xFF, 0xDA, 0, 8, 1, 1, 0, 1, 0, 0],
+    ]
+    .concat();
+    let jpeg: &[u8] = b"1.2.840.10008.1.2.4.70";
+    let cases: &[(Vec<u8>, &str)] = &[
+        (Vec::new(), "no DICOM file"),
+        (file(&[]), "no pixels"),
+        (
+            image(EXPLICIT, [65535, 65535], b"1 ", &pixels(4, &[0; 4])),
+            "larger than",
+        ),
+        (
+            image(EXPLICIT, [8192, 8192], b"2147483647", &pixels(4, &[0; 4])),
+            "need",
+        ),
+        (
+            image(EXPLICIT, [0, 4], b"1 ", &pixels(4, &[0; 4])),
+            "0 rows",
+        ),
+        (
+            image(EXPLICIT, [4, 4], b"-1", &pixels(4, &[0; 4])),
+            "not a count",
+        ),
+        (
+            image(EXPLICIT, [4096, 4096], b"1 ", &pixels(1 << 30, &[0; 4])),
+            "4 of 33554432 bytes",
+        ),
+        (
+            image(EXPLICIT, [4, 4], b"1 ", &fragment(&[])),
+            "encapsulated",
+        ),
+        (image(JPEG_2000, [4, 4], b"1 ", &fragment(&huge)), "columns"),
+        (
+            image(JPEG_2000, [4096, 4096], b"1 ", &fragment(&tiles(4096, 1))),
+            "parts",
+        ),
+        (
+            image(JPEG_2000, [4, 4], b"3 ", &fragment(&tiles(4, 4))),
+            "no table says",
+        ),
+        (
+            image(jpeg, [8191, 8191], b"1 ", &fragment(&lossless)),
+            "cannot hold",
+        ),
+        (
+            image(b"1.2.840.10008.1.2.4.201\0", [4, 4], b"1 ", &fragment(&[])),
+            "High-Throughput JPEG 2000",
+        ),
+        (nested, "inside each other"),
+        (long_text, "claims 4294967294 bytes"),
+    ];
+    let mut wrong = Vec::new();
+    for (bytes, part) in cases {
+        let read = Image::from_bytes("lie.dcm", bytes.clone()).and_then(|mut i| i.frame(0));
+        match read {
+            Ok(_) => wrong.push(format!("'{part}' was read")),
+            Err(error) => {
+                let error = error.to_string();
+                if !error.contains(part) || error.contains('\n') || !error.contains("lie.dcm") {
+                    wrong.push(format!("'{error}' instead of '{part}'"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

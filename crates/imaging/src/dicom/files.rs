@@ -268,7 +268,7 @@ pub(crate) fn places(path: &Path) -> Result<Vec<Place>, ImagingError> {
             })
         })
         .collect();
-    places.sort_by(|a, b| a.to_string().cmp(&b.to_string()));
+    places.sort_by_cached_key(ToString::to_string);
     Ok(places)
 }
 

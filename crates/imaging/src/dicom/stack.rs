@@ -162,9 +162,10 @@ pub(crate) fn grid(
     let mut affine = Affine::of_spacing([1.0; 3]);
     for row in 0..3 {
         for column in 0..3 {
-            affine.matrix[row][column] = sign[row] * columns[column][row];
+            // A zero has no sign.
+            affine.matrix[row][column] = sign[row] * columns[column][row] + 0.0;
         }
-        affine.origin[row] = sign[row] * first.position[row];
+        affine.origin[row] = sign[row] * first.position[row] + 0.0;
     }
     let [columns, rows] = size.map(|s| s as usize);
     let grid = Grid::new([columns, rows, planes.len()], affine);
@@ -189,7 +190,7 @@ fn check_distances(
             .map(|w| format!("{} and {}", name(&w[0]), name(&w[1])));
         return Err(Fault::broken(
             format!(
-                "{} positions occur more than once and nothing tells the images apart: {}",
+                "{} position(s) occur more than once and nothing tells the images apart: {}",
                 twice.len(),
                 first_few(pairs)
             ),
@@ -216,7 +217,14 @@ fn check_distances(
     if gaps.iter().all(|&(_, ratio)| whole(ratio)) {
         let missing: f64 = gaps.iter().map(|(_, ratio)| ratio.round() - 1.0).sum();
         return Err(Fault::broken(
-            format!("{missing} slices are missing: slices are {usual:.4} mm apart, but {places}"),
+            format!(
+                "{missing} {} missing: neighbours are {usual:.4} mm apart, but {places}",
+                if missing > 1.0 {
+                    "slices are"
+                } else {
+                    "slice is"
+                }
+            ),
             GIVE_WHOLE,
         ));
     }

@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn numbers_have_their_sign() {
-        let mut bits = Bits::new(&[0b0_1_00_01_10, 0b11_000000]);
+        let mut bits = Bits::new(&[0b0100_0110, 0b1100_0000]);
         let numbers = [1, 1, 2, 2, 2, 2].map(|category| bits.signed(category).unwrap());
         assert_eq!(numbers, [-1, 1, -3, -2, 2, 3]);
     }

@@ -28,7 +28,7 @@ pub(crate) fn decode(
             coded.len()
         )));
     }
-    if tables.restart % columns != 0 {
+    if !tables.restart.is_multiple_of(columns) {
         return Err(Fault::malformed(format!(
             "a lossless JPEG frame restarts every {} numbers, not at the begin of a row of {columns}",
             tables.restart
@@ -40,7 +40,7 @@ pub(crate) fn decode(
     let mut samples: Vec<i32> = Vec::with_capacity(columns * rows);
     let restart = tables.restart / columns;
     for row in 0..rows {
-        let fresh = row == 0 || restart > 0 && row % restart == 0;
+        let fresh = row == 0 || restart > 0 && row.is_multiple_of(restart);
         if fresh && row > 0 {
             bits.restart()?;
         }

@@ -64,7 +64,7 @@ fn unusual(what: &str) -> Fault {
     )
 }
 
-/// Code lengths of runs (table A.?; array J).
+/// Code lengths of runs (array J of A.2.1).
 const RUN_BITS: [u32; 32] = [
     0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 9, 10, 11, 12, 13,
     14, 15,
