@@ -217,19 +217,29 @@ pub(crate) fn read_at(input: &mut dyn Seekable, start: u64, length: u64) -> Resu
     }
 }
 
-/// Whether a path is to be read as DICOM: a folder, a zip archive, or a file that begins as DICOM files do.
+/// Whether a path is to be read as DICOM: a zip archive, a file that begins as DICOM files do, or a folder
+/// with such a file in it or below.
 ///
 /// # Errors
 /// If it cannot be read.
 pub fn is_dicom(path: &Path) -> Result<bool, ImagingError> {
     let io = |e| ImagingError::io(path, e);
     if std::fs::metadata(path).map_err(io)?.is_dir() {
-        return Ok(true);
+        let begins = |place: &Place| match place {
+            Place::File(file) => head(file).is_ok_and(|head| head.get(128..) == Some(b"DICM")),
+            Place::Zip { .. } => false,
+        };
+        return Ok(places(path)?.iter().any(begins));
     }
-    let mut head = Vec::new();
-    let file = File::open(path).map_err(io)?;
-    file.take(132).read_to_end(&mut head).map_err(io)?;
+    let head = head(path).map_err(io)?;
     Ok(is_archive(&head) || head.get(128..) == Some(b"DICM"))
+}
+
+/// The first bytes of a file, up to the mark of DICOM.
+fn head(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    File::open(path)?.take(132).read_to_end(&mut head)?;
+    Ok(head)
 }
 
 /// Whether a file that begins so is a zip archive.
@@ -246,13 +256,7 @@ pub(crate) fn places(path: &Path) -> Result<Vec<Place>, ImagingError> {
         files.sort();
         return Ok(files.into_iter().map(Place::File).collect());
     }
-    let mut magic = Vec::new();
-    File::open(path)
-        .map_err(io)?
-        .take(4)
-        .read_to_end(&mut magic)
-        .map_err(io)?;
-    if !is_archive(&magic) {
+    if !is_archive(&head(path).map_err(io)?) {
         return Ok(vec![Place::File(path.to_owned())]);
     }
     let mut opener = Opener::default();

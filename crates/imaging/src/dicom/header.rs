@@ -14,6 +14,8 @@ pub(crate) struct Instance {
     pub(crate) place: Place,
     pub(crate) sop_class: String,
     pub(crate) sop_instance: String,
+    /// The space that its positions are in; may be empty.
+    pub(crate) frame_of_reference: String,
     pub(crate) format: PixelFormat,
     /// Where its data set begins, if that is deflated.
     pub(crate) deflated_from: Option<u64>,
@@ -27,7 +29,6 @@ pub(crate) struct SeriesFacts {
     pub(crate) uid: String,
     pub(crate) description: String,
     pub(crate) modality: String,
-    pub(crate) frame_of_reference: String,
     /// Whether it shows where other images lie.
     pub(crate) localizer: bool,
 }
@@ -110,7 +111,6 @@ pub(crate) fn scan(place: Place, parsed: Parsed) -> Result<Scanned, Fault> {
         uid: uid(tag::SERIES_INSTANCE)?,
         description: data.text(tag::SERIES_DESCRIPTION).unwrap_or_default(),
         modality,
-        frame_of_reference: data.text(tag::FRAME_OF_REFERENCE).unwrap_or_default(),
         localizer: image_type.split('\\').any(|t| t == "LOCALIZER"),
     };
     let enhanced =
@@ -132,6 +132,7 @@ pub(crate) fn scan(place: Place, parsed: Parsed) -> Result<Scanned, Fault> {
         place,
         sop_class: uid(tag::SOP_CLASS)?,
         sop_instance: uid(tag::SOP_INSTANCE)?,
+        frame_of_reference: data.text(tag::FRAME_OF_REFERENCE).unwrap_or_default(),
         format,
         deflated_from: parsed.syntax.deflated.then_some(parsed.begin),
         multi_frame: enhanced || planes.len() > 1,

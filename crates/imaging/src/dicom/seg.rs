@@ -172,8 +172,15 @@ impl<'a> Segmentation<'a> {
             class: named(label),
             slices,
         });
-        let charset = origin.study.text(tag::CHARACTER_SET);
-        let unicode = charset.is_none_or(|c| matches!(c.as_str(), "ISO_IR 6" | "ISO_IR 192"));
+        let unicode = match origin.study.text(tag::CHARACTER_SET).as_deref() {
+            Some("ISO_IR 192") => true,
+            // Many files have letters beyond ASCII and do not say which; they stay as unclear as they are.
+            None | Some("ISO_IR 6") => origin.study.iter().all(|(_, _, value)| match value {
+                Value::Bytes(bytes) => bytes.is_ascii(),
+                Value::Items(_) => true,
+            }),
+            Some(_) => false,
+        };
         Segmentation {
             segments: segments.collect(),
             slices,
@@ -301,10 +308,9 @@ impl<'a> Segmentation<'a> {
             uid::of(&[b"study", self.origin.series.as_bytes()]),
         );
         match study.bytes(tag::CHARACTER_SET) {
-            Some(set) if !self.unicode => {
-                data.insert(tag::CHARACTER_SET, *b"CS", Value::Bytes(set.to_vec()));
-            }
-            _ => data.put_text(tag::CHARACTER_SET, "ISO_IR 192"),
+            _ if self.unicode => data.put_text(tag::CHARACTER_SET, "ISO_IR 192"),
+            Some(set) => data.insert(tag::CHARACTER_SET, *b"CS", Value::Bytes(set.to_vec())),
+            None => {}
         }
     }
 

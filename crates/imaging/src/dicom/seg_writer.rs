@@ -11,7 +11,7 @@ use super::codec::rle;
 use super::seg::Segmentation;
 use super::{Fault, SegKind, SegOptions, Series};
 use crate::whole::WholeFile;
-use crate::{ClassTable, ImagingError, LabelMap, Labels};
+use crate::{ClassTable, Grid, ImagingError, LabelMap, Labels};
 
 /// The slices of a label map, run-length coded.
 #[derive(Debug)]
@@ -164,7 +164,7 @@ pub fn write_seg(
     series: &Series,
     options: &SegOptions,
 ) -> Result<(), ImagingError> {
-    if map.grid() != series.grid() {
+    if !same_grid(map.grid(), series.grid()) {
         return Err(Fault::broken(
             format!(
                 "a label map of {:?} voxels is not on the grid of {}",
@@ -191,4 +191,11 @@ pub fn write_seg(
         }
     }
     writer.finish()
+}
+
+/// Whether grids are the same but for rounding, as that of a NIfTI file is.
+fn same_grid(a: &Grid, b: &Grid) -> bool {
+    let rows = a.affine().rows().into_iter().zip(b.affine().rows());
+    let off = rows.flat_map(|(a, b)| (0..4).map(move |c| (a[c] - b[c]).abs()));
+    a.size() == b.size() && off.fold(0.0, f64::max) < 1e-3
 }

@@ -165,7 +165,8 @@ impl Series {
         seg::Origin {
             study: &stack.study,
             series: &stack.facts.uid,
-            frame_of_reference: &stack.facts.frame_of_reference,
+            // Images of one stack are in one space.
+            frame_of_reference: &stack.instances[stack.planes[0].instance].frame_of_reference,
             slices: slices.collect(),
         }
     }
@@ -192,15 +193,13 @@ impl Found {
             return Ok(wanted.remove(0));
         }
         if wanted.is_empty() {
-            let mut refused = self.refused.into_iter();
-            return Err(match (uid, refused.next()) {
-                (None, Some(only)) if refused.len() == 0 => only,
-                (None, Some(first)) => fault(
-                    format!(
-                        "no series can be read: {first} (and {} more)",
-                        refused.len()
-                    ),
-                    "see `slicewise series` for every reason",
+            // Stacks that are not whole come after files that are no images, and tell more.
+            let others = self.refused.len().saturating_sub(1);
+            return Err(match (uid, self.refused.into_iter().last()) {
+                (None, Some(only)) if others == 0 => only,
+                (None, Some(last)) => fault(
+                    format!("no scan can be read: {last}, and {others} other files or series"),
+                    "give the folder of one whole series",
                 ),
                 (None, None) => fault(
                     format!("none of its {} files is a DICOM image", self.ignored),
@@ -286,7 +285,8 @@ impl Group {
         };
         let id = |plane: &Plane| {
             let id = plane.keys.iter().find(|(name, _)| *name == "StackID");
-            (size(plane), id.map(|(_, id)| id.clone()))
+            let space = instances[plane.instance].frame_of_reference.clone();
+            (size(plane), space, id.map(|(_, id)| id.clone()))
         };
         let stacks = stack::split_by_geometry(planes, id);
         let several = stacks.len() > 1;
