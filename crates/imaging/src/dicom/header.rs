@@ -66,6 +66,9 @@ pub(crate) struct Scanned {
 
 const NO_SPACE: &str = "give a series of slices of CT, MR or PET";
 
+/// Frames of one file; functional studies have some ten thousand.
+const MOST_FRAMES: usize = 1 << 16;
+
 /// Attributes that tell images at one position apart, in the order in which they are tried.
 const KEYS: [(&str, Tag); 7] = [
     ("AcquisitionNumber", tag::ACQUISITION_NUMBER),
@@ -163,6 +166,12 @@ fn enhanced_planes(data: &DataSet, format: &PixelFormat) -> Result<Vec<Plane>, F
             per_frame.len(),
             tag::PER_FRAME_GROUPS
         )));
+    }
+    if per_frame.len() > MOST_FRAMES {
+        return Err(Fault::unsupported(
+            format!("it has {} frames, more than {MOST_FRAMES}", per_frame.len()),
+            "split it into several files",
+        ));
     }
     let shared = data.item(tag::SHARED_GROUPS);
     let macros = [

@@ -2,6 +2,8 @@
 //!
 //! Slices are ordered by where they lie along their normal, never by a number that a scanner gave them.
 
+use std::collections::BTreeMap;
+
 use super::Fault;
 use super::header::{Plane, cross, dot, minus};
 use crate::{Affine, Grid};
@@ -66,15 +68,19 @@ fn together(a: &Plane, b: &Plane) -> bool {
     dot(minus(b.position, a.position), normal(a)).abs() < SAME_PLACE
 }
 
-fn has_duplicates(planes: &[Plane]) -> bool {
-    planes.windows(2).any(|w| together(&w[0], &w[1]))
+/// How many of sorted planes are at the same place, at most.
+fn most_together(planes: &[Plane]) -> usize {
+    let places = planes.chunk_by(together);
+    places.map(<[Plane]>::len).max().unwrap_or(0)
 }
 
 /// Sorts a stack, and parts it where several images are at each position, as those of a dynamic scan or of
-/// several echoes are: by the first attribute that tells them apart. Each part comes with what sets it apart.
+/// several echoes are: by the attribute that tells them apart in the fewest parts, the first of the list in
+/// `header` where several do. Each part comes with what sets it apart.
 pub(crate) fn part(mut planes: Vec<Plane>) -> Vec<(Option<String>, Vec<Plane>)> {
     sort(&mut planes);
-    if !has_duplicates(&planes) {
+    let together = most_together(&planes);
+    if together < 2 {
         return vec![(None, planes)];
     }
     let mut names: Vec<&str> = Vec::new();
@@ -83,27 +89,31 @@ pub(crate) fn part(mut planes: Vec<Plane>) -> Vec<(Option<String>, Vec<Plane>)> 
             names.push(name);
         }
     }
+    let mut best: Option<(&str, BTreeMap<&str, Vec<Plane>>)> = None;
     for name in names {
-        let value = |p: &Plane| {
-            let key = p.keys.iter().find(|(n, _)| *n == name);
-            key.map_or(String::new(), |(_, v)| v.clone())
-        };
-        let mut parts: Vec<(String, Vec<Plane>)> = Vec::new();
+        let mut parts: BTreeMap<&str, Vec<Plane>> = BTreeMap::new();
         for plane in &planes {
-            let value = value(plane);
-            match parts.iter_mut().find(|(v, _)| *v == value) {
-                Some((_, part)) => part.push(plane.clone()),
-                None => parts.push((value, vec![plane.clone()])),
-            }
+            let key = plane.keys.iter().find(|(n, _)| *n == name);
+            let value = key.map_or("", |(_, value)| value.as_str());
+            parts.entry(value).or_default().push(plane.clone());
         }
-        if parts.len() > 1 && !parts.iter().any(|(_, part)| has_duplicates(part)) {
-            let parts = parts.into_iter();
-            return parts
-                .map(|(value, part)| (Some(format!("{name} {value}")), part))
-                .collect();
+        // A number of its own for every image tells them apart too, but makes no stacks.
+        let stacks = parts.len() == together || 2 * parts.len() <= planes.len();
+        let apart = parts.values().all(|part| most_together(part) < 2);
+        let fewer = best
+            .as_ref()
+            .is_none_or(|(_, best)| parts.len() < best.len());
+        if stacks && apart && fewer {
+            best = Some((name, parts));
         }
     }
-    vec![(None, planes)]
+    match best {
+        Some((name, parts)) => parts
+            .into_iter()
+            .map(|(value, part)| (Some(format!("{name} {value}")), part))
+            .collect(),
+        None => vec![(None, planes)],
+    }
 }
 
 /// The grid of a sorted stack of `size` columns and rows, and what is to be said about it.
@@ -283,4 +293,60 @@ fn first_few(list: impl ExactSizeIterator<Item = String>) -> String {
         text.push_str(&format!(" and {more} more"));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Scale;
+
+    fn plane(z: f64, keys: &[(&'static str, &str)]) -> Plane {
+        Plane {
+            instance: 0,
+            frame: 0,
+            position: [0.0, 0.0, z],
+            directions: [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]],
+            spacing: [1.0; 2],
+            step: None,
+            scale: Scale::IDENTITY,
+            keys: keys
+                .iter()
+                .map(|(name, value)| (*name, (*value).to_owned()))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn stacks_are_parted_by_what_makes_the_fewest_and_not_by_a_number_for_every_image() {
+        let mut planes = Vec::new();
+        for (n, (z, echo)) in [
+            (0.0, "1"),
+            (1.0, "1"),
+            (2.0, "1"),
+            (0.0, "2"),
+            (1.0, "2"),
+            (2.0, "2"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            planes.push(plane(
+                z,
+                &[("AcquisitionNumber", &n.to_string()), ("EchoTime", echo)],
+            ));
+        }
+        let parts = part(planes);
+        let names: Vec<_> = parts
+            .iter()
+            .map(|(name, p)| (name.as_deref(), p.len()))
+            .collect();
+        assert_eq!(names, [(Some("EchoTime 1"), 3), (Some("EchoTime 2"), 3)]);
+    }
+
+    #[test]
+    fn what_nothing_tells_apart_stays_together() {
+        let parts = part(vec![plane(0.0, &[]), plane(1.0, &[]), plane(1.0, &[])]);
+        assert_eq!(parts.len(), 1);
+        assert!(grid(&parts[0].1, [4, 4], |_| String::new()).is_err());
+    }
 }
