@@ -13,7 +13,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use commands::{
     bench, compare, completions, doctor, engines, kernels, models, profile, recommend, report, run,
-    trial,
+    segment, trial,
 };
 
 /// Finds, tunes and runs the fastest medical-image segmentation network on the CPU at hand.
@@ -30,9 +30,12 @@ Examples:
   slicewise models list                    what there is to choose from
   slicewise engines add onnxruntime        one more engine to compare
   slicewise profile resnet18+fpn           where the time of a network goes
+  slicewise segment ct.nii.gz -o labels.nii.gz --model organs.onnx
+                                           a label map of a scan
   slicewise run mobilenetv4_conv_small+fpn --input x.npy --output labels.npy --task labels
 
-Exit codes: 0 done, 1 failed, 2 bad usage, 3 something is slower (compare), 130 interrupted."
+Exit codes: 0 done, 1 failed, 2 bad usage, 3 something is slower (compare),
+10 + n n scans failed (segment), 130 interrupted."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -47,6 +50,7 @@ enum Command {
     Report(report::Args),
     Models(models::Args),
     Run(run::Args),
+    Segment(segment::Args),
     Profile(profile::Args),
     Kernels(kernels::Args),
     Doctor(doctor::Args),
@@ -69,6 +73,7 @@ fn main() -> ExitCode {
         Command::Report(args) => report::run(&args),
         Command::Models(args) => models::run(&args),
         Command::Run(args) => run::run(&args),
+        Command::Segment(args) => segment::run(&args),
         Command::Profile(args) => profile::run(&args),
         Command::Kernels(args) => kernels::run(&args),
         Command::Doctor(args) => doctor::run(&args),

@@ -11,4 +11,5 @@ pub(crate) mod profile;
 pub(crate) mod recommend;
 pub(crate) mod report;
 pub(crate) mod run;
+pub(crate) mod segment;
 pub(crate) mod trial;

@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::{Context, anyhow, bail};
 use serde::Serialize;
 use slicewise_bench::plan;
 use slicewise_bench::table::{Align, Table};
 use slicewise_graph::{Dim, Graph, Op, Task, cost, passes};
+use slicewise_segment::{Card, Intensity, bundle};
 use slicewise_zoo::{self as zoo, Architecture, Form, ZooError};
 
+use crate::failure::Usage;
 use crate::options::{Batch, Size};
 use crate::output;
 
@@ -37,10 +40,15 @@ enum Action {
         after_help = "Example:\n  slicewise models show resnet18+fpn --size 256x384 --classes 5"
     )]
     Show(Show),
-    /// Write a model as an ONNX file
+    /// Write a model as an ONNX file; a 2D segmentation network becomes a bundle
+    ///
+    /// A bundle carries what segment needs beside the weights: classes with colours and codes, the
+    /// window, orientation and neighbouring slices of the input, training, licence, and a checksum. They are
+    /// read from --card, a JSON file of which every field may be left out (docs/segment.md).
     #[command(after_help = "\
 Example:
-  slicewise models export resnet18+fpn --weights w.safetensors --batch dynamic -o resnet18_fpn.onnx")]
+  slicewise models export resnet18+fpn --weights w.safetensors --batch dynamic -o resnet18_fpn.onnx
+  slicewise models export resnet18+fpn --weights w.safetensors --card organs.json -o organs.onnx")]
     Export(Export),
 }
 
@@ -91,9 +99,19 @@ struct Export {
     /// Images per run: a number, or dynamic
     #[arg(long, value_name = "N", default_value = "1")]
     batch: Batch,
-    /// logits or labels
+    /// logits or labels; only logits make a bundle
     #[arg(long, default_value_t = Task::Logits)]
     task: Task,
+    /// What is to be known about the model: classes, input, training, licence
+    #[arg(long, value_name = "F.json")]
+    card: Option<PathBuf>,
+    /// The window of the input: ct-soft-tissue, ct-lung, ct-bone, z-score, imagenet, or LOW:HIGH [default:
+    /// the card's, or ct-soft-tissue]
+    #[arg(long, value_name = "WINDOW", allow_hyphen_values = true)]
+    window: Option<Intensity>,
+    /// Neighbouring slices that are the channels, an odd number [default: the card's, or 1]
+    #[arg(long, value_name = "K")]
+    slices: Option<usize>,
 }
 
 impl Build {
@@ -126,13 +144,22 @@ pub(crate) fn build_with_weights(
     options: &zoo::Options,
     weights: Option<&Path>,
 ) -> anyhow::Result<Graph> {
+    Ok(build_and_tell(model, options, weights)?.0)
+}
+
+/// The same, and whether all weights came from the file.
+fn build_and_tell(
+    model: &str,
+    options: &zoo::Options,
+    weights: Option<&Path>,
+) -> anyhow::Result<(Graph, bool)> {
     let Some(file) = weights else {
         let mut graph = zoo::build(model, options)?;
         eprintln!(
             "note: no --weights given: a deterministic fill stands in, and the result means nothing"
         );
         zoo::fill(&mut graph)?;
-        return Ok(graph);
+        return Ok((graph, false));
     };
     let (graph, loaded) = zoo::build_with_weights(model, options, file)?;
     if loaded.encoder_only {
@@ -141,7 +168,7 @@ pub(crate) fn build_with_weights(
             file.display()
         );
     }
-    Ok(graph)
+    Ok((graph, !loaded.encoder_only))
 }
 
 /// A row of `models list`.
@@ -408,20 +435,56 @@ fn print_shown(shown: &Shown) -> anyhow::Result<()> {
 
 fn export(args: &Export) -> anyhow::Result<()> {
     let options = args.build.options().batch(args.batch.0);
-    let graph = build_with_weights(&args.build.model, &options, args.weights.as_deref())?;
+    let model = &args.build.model;
+    let (graph, trained) = build_and_tell(model, &options, args.weights.as_deref())?;
     let mut graph = passes::simplify(&graph.with_task(args.task)?)?;
     let version = env!("CARGO_PKG_VERSION").to_owned();
     graph.metadata.insert("slicewise".into(), version);
-    slicewise_onnx::write(&graph, &args.output)?;
     let batch = match args.batch.0 {
         Dim::Batch => "a dynamic batch".to_owned(),
         Dim::Fixed(n) => format!("a batch of {n}"),
     };
-    eprintln!(
-        "wrote {}: {}, {}, {batch}",
-        args.output.display(),
-        args.build.model,
-        args.task
-    );
+    let what = match bundle::interface(&graph) {
+        Ok(i) if args.task == Task::Logits => {
+            let card = card(args, i.outputs, trained)?;
+            let sha256 = bundle::write(&args.output, &graph, &card)?;
+            format!(
+                "a bundle of {} classes, SHA-256 {sha256}",
+                card.classes.classes().len()
+            )
+        }
+        _ if args.card.is_some() || args.window.is_some() || args.slices.is_some() => {
+            bail!(Usage(format!(
+                "--card, --window and --slices are for bundles, which {model} with {} is not; a bundle holds \
+                 the logits of a 2D segmentation network",
+                args.task
+            )));
+        }
+        _ => {
+            slicewise_onnx::write(&graph, &args.output)?;
+            args.task.to_string()
+        }
+    };
+    eprintln!("wrote {}: {model}, {what}, {batch}", args.output.display());
     Ok(())
+}
+
+/// What is to be known about a network of `outputs` scores, from the command line and the card's file.
+fn card(args: &Export, outputs: usize, trained: bool) -> anyhow::Result<Card> {
+    let mut card = Card::of_outputs(&args.build.model, outputs);
+    card.training.trained = trained;
+    if let Some(path) = &args.card {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        card = card
+            .with_json(&text)
+            .map_err(|problem| anyhow!("{}: {problem}", path.display()))?;
+    }
+    if let Some(window) = &args.window {
+        card.input.intensity = window.clone();
+    }
+    if let Some(slices) = args.slices {
+        card.input.slices = slices;
+    }
+    Ok(card)
 }

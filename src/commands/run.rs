@@ -9,6 +9,7 @@ use serde::Serialize;
 use slicewise_bench::machine;
 use slicewise_engines::{self as engines, CompileOptions, Precision};
 use slicewise_graph::{DType, Graph, Task, Tensor, npy};
+use slicewise_segment::bundle;
 use slicewise_zoo as zoo;
 
 use super::models;
@@ -26,7 +27,7 @@ Examples:
   slicewise run resnet18+fpn --weights resnet18_fpn.safetensors --input x.npy --output labels.npy --task labels
   slicewise run model.onnx --input x.npy --output logits.npy --engine onnxruntime --repeat 20")]
 pub(crate) struct Args {
-    /// A model's name, or an ONNX file
+    /// A model's name, a bundle, or any ONNX file
     model: String,
     /// The input
     #[arg(long, value_name = "X.npy")]
@@ -144,6 +145,8 @@ fn graph(args: &Args, input: &Tensor) -> anyhow::Result<Graph> {
                 )));
             }
         }
+        // A bundle is also checked against its checksum.
+        bundle::verify(Path::new(&args.model))?;
         return Ok(slicewise_onnx::read(Path::new(&args.model))?);
     }
     let rank = zoo::parse(&args.model)?.spatial_rank();

@@ -12,11 +12,15 @@ pub mod dicom;
 mod error;
 pub mod geometry;
 mod labels;
+pub mod metaimage;
 pub mod nifti;
+pub mod nrrd;
 pub mod orientation;
+pub mod resample;
 pub mod scan;
 mod stream;
 pub mod tables;
+mod text_header;
 mod volume;
 pub mod whole;
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::dicom::{self, Series};
-use crate::{Grid, ImagingError, SliceSource, nifti};
+use crate::{Grid, ImagingError, SliceSource, metaimage, nifti, nrrd};
 
 /// A scan that is open at its first slice.
 pub struct Scan {
@@ -30,7 +30,9 @@ impl Scan {
 }
 
 /// The ends of the names of files that can be scans; the data file of a pair comes with its header.
-const ENDS: [&str; 4] = [".nii", ".nii.gz", ".hdr", ".hdr.gz"];
+const ENDS: [&str; 8] = [
+    ".nii", ".nii.gz", ".hdr", ".hdr.gz", ".mha", ".mhd", ".nrrd", ".nhdr",
+];
 
 /// Whether a file of this name is looked at where a folder of scans is given.
 pub fn is_name(name: &str) -> bool {
@@ -53,8 +55,14 @@ pub fn stem(name: &str) -> &str {
 /// # Errors
 /// If it cannot be read, or is of no known format.
 pub fn open(path: &Path, volume: usize) -> Result<Scan, ImagingError> {
-    if dicom::is_dicom(path)? {
-        return Ok(of_series(Series::find(path)?.one(path, None)?));
+    let end = path.extension().and_then(|e| e.to_str()).unwrap_or("");
+    match end.to_ascii_lowercase().as_str() {
+        "mha" | "mhd" => return metaimage::read(path, volume),
+        "nrrd" | "nhdr" => return nrrd::read(path, volume),
+        _ if dicom::is_dicom(path)? => {
+            return Ok(of_series(Series::find(path)?.one(path, None)?));
+        }
+        _ => {}
     }
     let scan = nifti::read(path, volume)?;
     Ok(Scan {

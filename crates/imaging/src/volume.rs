@@ -47,18 +47,36 @@ macro_rules! elements {
                 match self { $(Voxels::$variant(v) => scale.of(v[at] as f64)),* }
             }
 
-            /// The numbers from position `begin` on, `step` apart, with `scale` applied, until `out` is full.
+            /// A plane of numbers with `scale` applied, row after row into `out`: the first number is at
+            /// `begin`, neighbours along columns and rows are `steps` apart, a row has `columns` numbers.
             ///
             /// # Panics
-            /// If there are not as many.
-            pub fn values(&self, begin: usize, step: usize, scale: Scale, out: &mut [f32]) {
+            /// If a number of the plane is none of these.
+            pub fn plane(
+                &self,
+                begin: usize,
+                steps: [isize; 2],
+                columns: usize,
+                scale: Scale,
+                out: &mut [f32],
+            ) {
                 match self {
                     $(Voxels::$variant(v) => {
-                        let taken = v[begin..].iter().step_by(step.max(1));
-                        if scale == Scale::IDENTITY {
-                            out.iter_mut().zip(taken).for_each(|(o, &v)| *o = v as f32);
-                        } else {
-                            out.iter_mut().zip(taken).for_each(|(o, &v)| *o = scale.of(v as f64));
+                        let plain = scale == Scale::IDENTITY;
+                        for (row, out) in out.chunks_mut(columns.max(1)).enumerate() {
+                            let first = begin as isize + row as isize * steps[1];
+                            if steps[0] == 1 {
+                                let taken = &v[first as usize..][..out.len()];
+                                match plain {
+                                    true => out.iter_mut().zip(taken).for_each(|(o, &v)| *o = v as f32),
+                                    false => out.iter_mut().zip(taken).for_each(|(o, &v)| *o = scale.of(v as f64)),
+                                }
+                                continue;
+                            }
+                            for (column, o) in out.iter_mut().enumerate() {
+                                let stored = v[(first + column as isize * steps[0]) as usize];
+                                *o = if plain { stored as f32 } else { scale.of(stored as f64) };
+                            }
                         }
                     })*
                 }
@@ -72,6 +90,13 @@ macro_rules! elements {
             /// Removes all numbers and keeps the room.
             pub fn clear(&mut self) {
                 match self { $(Voxels::$variant(v) => v.clear()),* }
+            }
+
+            /// A copy of `count` numbers from position `begin` on.
+            fn part(&self, begin: usize, count: usize) -> Voxels {
+                match self {
+                    $(Voxels::$variant(v) => Voxels::$variant(v[begin..begin + count].to_vec())),*
+                }
             }
 
             /// Appends the numbers of `other`, which must be of the same type.
@@ -158,9 +183,10 @@ impl Slice {
         }
     }
 
-    /// The values of the slice.
+    /// The values of the slice, as many as `out` takes.
     pub fn values(&self, out: &mut [f32]) {
-        self.voxels.values(0, 1, self.scale, out);
+        let columns = out.len();
+        self.voxels.plane(0, [1, 0], columns, self.scale, out);
     }
 }
 
@@ -260,6 +286,33 @@ impl Volume {
     /// What makes values of the stored numbers, for every slice along k.
     pub fn scales(&self) -> &[Scale] {
         &self.scales
+    }
+
+    /// A plane of values, row after row into `out`: the first voxel is at position `begin`, neighbours along
+    /// columns and rows are `steps` apart, a row has `columns` values.
+    ///
+    /// # Panics
+    /// If a voxel of the plane is none of the volume's.
+    pub fn plane(&self, begin: usize, steps: [isize; 2], columns: usize, out: &mut [f32]) {
+        let first = self.scales[0];
+        if self.scales.iter().all(|s| *s == first) {
+            return self.voxels.plane(begin, steps, columns, first, out);
+        }
+        let in_slice = self.grid.size()[0] * self.grid.size()[1];
+        for (at, out) in out.iter_mut().enumerate() {
+            let (row, column) = ((at / columns) as isize, (at % columns) as isize);
+            let at = (begin as isize + row * steps[1] + column * steps[0]) as usize;
+            *out = self.voxels.get(at, self.scales[at / in_slice]);
+        }
+    }
+
+    /// Slice `k` with its stored numbers.
+    pub fn slice(&self, k: usize) -> Slice {
+        let in_slice = self.grid.size()[0] * self.grid.size()[1];
+        Slice {
+            voxels: self.voxels.part(k * in_slice, in_slice),
+            scale: self.scales[k],
+        }
     }
 
     /// The value at voxel `(i, j, k)`.

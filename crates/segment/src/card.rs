@@ -8,7 +8,7 @@ use slicewise_imaging::{ClassTable, Orientation};
 use crate::intensity::{Intensity, Preset};
 
 /// The version of the card's format.
-pub const FORMAT: u32 = 1;
+const FORMAT: u32 = 1;
 
 /// Everything about a network that its weights do not say.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -127,6 +127,29 @@ impl Card {
         }
     }
 
+    /// This card with the fields that a JSON text has in place of its own; of `input` and `training` those
+    /// that are there.
+    ///
+    /// # Errors
+    /// In words, if the text is no card.
+    pub fn with_json(&self, text: &str) -> Result<Self, String> {
+        let wrong = |e: serde_json::Error| format!("it is no card: {e}");
+        let given: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(text).map_err(wrong)?;
+        let mut own = serde_json::to_value(self).map_err(wrong)?;
+        for (key, value) in given {
+            match (key.as_str(), value) {
+                ("input" | "training", serde_json::Value::Object(fields)) => {
+                    fields
+                        .into_iter()
+                        .for_each(|(k, v)| own[key.as_str()][k] = v);
+                }
+                (key, value) => own[key] = value,
+            }
+        }
+        serde_json::from_value(own).map_err(wrong)
+    }
+
     /// Whether the card is one that this version knows, and fits a network of `channels` channels and
     /// `outputs` scores; the error says what does not.
     pub fn check(&self, channels: usize, outputs: usize) -> Result<(), String> {
@@ -187,6 +210,11 @@ mod tests {
         let card: Card = serde_json::from_str(short).unwrap();
         assert_eq!(card.input.orientation, "LPS");
         assert_eq!(card.training.facts["epochs"], 4000);
+        let mended = card.with_json(r#"{"licence": "MIT", "input": {"slices": 3}}"#);
+        let mended = mended.unwrap();
+        assert_eq!((mended.licence.as_str(), mended.input.slices), ("MIT", 3));
+        assert_eq!(mended.input.orientation, "LPS");
+        assert!(card.with_json("[]").is_err());
         assert!(serde_json::from_str::<Card>(&short.replace("name", "nome")).is_err());
     }
 

@@ -45,6 +45,9 @@ pub enum SegmentError {
         /// What to do about it.
         mend: &'static str,
     },
+    /// The preview could not be drawn.
+    #[error("cannot draw the preview: {0}")]
+    Picture(String),
     /// Somebody asked for an end.
     #[error("interrupted")]
     Interrupted,

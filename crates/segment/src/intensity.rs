@@ -49,7 +49,7 @@ pub enum Preset {
 }
 
 /// The presets by name.
-pub const PRESETS: [(&str, Preset); 5] = [
+const PRESETS: [(&str, Preset); 5] = [
     ("ct-soft-tissue", Preset::CtSoftTissue),
     ("ct-lung", Preset::CtLung),
     ("ct-bone", Preset::CtBone),
@@ -104,11 +104,10 @@ impl std::str::FromStr for Intensity {
 
 /// Mean and standard deviation of values.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Moments {
-    /// The mean.
-    pub mean: f64,
-    /// The standard deviation, of a population.
-    pub std: f64,
+pub(crate) struct Moments {
+    pub(crate) mean: f64,
+    /// Of a population.
+    pub(crate) std: f64,
 }
 
 /// Sums from which moments are made; they do not depend on how values are grouped into slices.

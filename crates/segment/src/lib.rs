@@ -7,12 +7,29 @@
 
 pub mod bundle;
 mod card;
+pub mod cases;
+mod components;
 mod error;
+mod feed;
+mod forecast;
+mod images;
 mod intensity;
+pub mod manifest;
+mod pipeline;
+mod preview;
+mod restore;
+mod segmenter;
+mod shard;
 mod slicing;
+mod statistics;
+mod timing;
 
 pub use bundle::Bundle;
 pub use card::{Card, InputSpec, PostProcess, Training};
 pub use error::SegmentError;
 pub use intensity::{Intensity, Preset, Scope};
+pub use segmenter::{Options, OutputFiles, Request, Segmented, Segmenter};
+pub use shard::{Shard, ShardChoice};
 pub use slicing::{Slicing, View};
+pub use statistics::ClassStatistics;
+pub use timing::Timing;

@@ -35,6 +35,11 @@ impl View {
             .map_or("", |(n, _)| n)
     }
 
+    /// The view that slices of an orientation are.
+    pub fn of(orientation: Orientation) -> Self {
+        [View::Sagittal, View::Coronal, View::Axial][orientation.directions()[2].world]
+    }
+
     /// Which way columns, rows and slices run, for a network that was trained on slices of `trained`: its
     /// own way where it is the same view, and as radiologists look at it otherwise (the patient's right
     /// or front on the left, the head or front on top).

@@ -330,7 +330,8 @@ proptest! {
         }
         affine.origin = origin;
         let grid = Grid::new([5, 6, 7], affine).unwrap();
-        let header = Header::of_grid(&grid);
+        // In 32 bits a half turn is known to three digits only.
+        let header = Header { version: Version::Two, ..Header::of_grid(&grid) };
         let qform = header.qform().unwrap();
         for (got, want) in qform.rows().as_flattened().iter().zip(affine.rows().as_flattened()) {
             prop_assert!((got - want).abs() < 1e-5, "{qform:?} {affine:?}");
