@@ -8,6 +8,7 @@
 //! This crate knows nothing of networks, and uses no other crate of slicewise.
 #![forbid(unsafe_code)]
 
+pub mod dicom;
 mod error;
 pub mod geometry;
 mod labels;

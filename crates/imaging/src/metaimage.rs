@@ -86,6 +86,7 @@ pub fn read(path: &Path, volume: usize) -> Result<Scan, ImagingError> {
         format: "MetaImage",
         volumes,
         warnings,
+        series: None,
     })
 }
 

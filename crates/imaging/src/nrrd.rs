@@ -90,6 +90,7 @@ pub fn read(path: &Path, volume: usize) -> Result<Scan, ImagingError> {
         format: "NRRD",
         volumes,
         warnings,
+        series: None,
     })
 }
 

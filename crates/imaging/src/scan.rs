@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::dicom::{self, Series};
 use crate::{Grid, ImagingError, SliceSource, metaimage, nifti, nrrd};
 
 /// A scan that is open at its first slice.
@@ -17,6 +18,8 @@ pub struct Scan {
     pub volumes: usize,
     /// What is doubtful about it, a sentence each.
     pub warnings: Vec<String>,
+    /// The series, where the scan is one of DICOM: what a DICOM segmentation refers to.
+    pub series: Option<Series>,
 }
 
 impl Scan {
@@ -46,7 +49,8 @@ pub fn stem(name: &str) -> &str {
     name.get(..name.len() - longest).unwrap_or(name)
 }
 
-/// Opens a scan at volume `volume`, 0 being the first.
+/// Opens a scan at volume `volume`, 0 being the first. A folder or a zip archive is a DICOM series, and must
+/// hold one scan; so is a file that begins as DICOM files do.
 ///
 /// # Errors
 /// If it cannot be read, or is of no known format.
@@ -55,6 +59,9 @@ pub fn open(path: &Path, volume: usize) -> Result<Scan, ImagingError> {
     match end.to_ascii_lowercase().as_str() {
         "mha" | "mhd" => return metaimage::read(path, volume),
         "nrrd" | "nhdr" => return nrrd::read(path, volume),
+        _ if dicom::is_dicom(path)? => {
+            return Ok(of_series(Series::find(path)?.one(path, None)?));
+        }
         _ => {}
     }
     let scan = nifti::read(path, volume)?;
@@ -64,5 +71,18 @@ pub fn open(path: &Path, volume: usize) -> Result<Scan, ImagingError> {
         format: "NIfTI",
         volumes: scan.volumes,
         warnings: scan.warnings,
+        series: None,
     })
+}
+
+/// Opens a series that was found.
+pub fn of_series(series: Series) -> Scan {
+    Scan {
+        source: Box::new(series.source()),
+        header: nifti::Header::of_grid(series.grid()),
+        format: "DICOM",
+        volumes: 1,
+        warnings: series.warnings().to_vec(),
+        series: Some(series),
+    }
 }
