@@ -99,14 +99,17 @@ pub(crate) struct Args {
     /// verdict is open]
     #[arg(long, value_name = "N", value_parser = rounds_parser)]
     rounds: Option<usize>,
-    /// Do not try arms in processes of their own first: quicker, but without memory, and an
-    /// engine that crashes ends the benchmark
+    /// Do not try arms first, each in a process that does nothing else: quicker, but without memory
     #[arg(long)]
     no_trials: bool,
+    /// Run other engines within this process rather than each arm in one of its own: takes less memory; an
+    /// engine that crashes ends the benchmark, and threads of one may disturb the next
+    #[arg(long)]
+    in_process: bool,
     /// Go on with a record that was broken off; what was asked for is in it, only --seconds may be given anew
     #[arg(long, value_name = "RECORD", conflicts_with_all = [
         "suite", "models", "engines", "precision", "threads", "scenario", "task", "size", "classes",
-        "scan", "reference", "quick", "rounds", "no_trials", "out"
+        "scan", "reference", "quick", "rounds", "no_trials", "in_process", "out"
     ])]
     resume: Option<PathBuf>,
     /// Print the record as JSON instead of the table
@@ -245,6 +248,7 @@ fn fresh(args: &Args) -> anyhow::Result<Work> {
         suite: args.suite.name().into(),
         options: Options {
             scan: (args.suite == Suite::TwoVsThree).then(|| args.scan.unwrap_or_default()),
+            own_processes: !args.in_process,
             ..recorded_options(seconds, &protocol, &limits, &request)
         },
         machine,
@@ -327,7 +331,7 @@ fn recorded_options(
         threads: plan::threads(request),
         batch: 1,
         scenario: Some(request.scenario),
-        scan: None,
+        ..Options::default()
     }
 }
 
@@ -351,7 +355,8 @@ fn measure(
 ) -> anyhow::Result<()> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let stop = || INTERRUPT.load(Ordering::Relaxed);
-    let mut lab = EngineLab::new((program, vec![OsString::from("trial")]), &stop);
+    let trial = (program, vec![OsString::from("trial")]);
+    let mut lab = EngineLab::new(trial, record.options.own_processes, &stop);
     let progress = Progress::new(limits.time);
     for engine in &record.absent_engines {
         progress.say(&format!("{}: {}", engine.name, engine.reason));

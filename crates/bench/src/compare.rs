@@ -19,6 +19,7 @@ use serde::Serialize;
 
 use crate::arm::{Arm, Status};
 use crate::judge;
+use crate::lab::NATIVE;
 use crate::record::Record;
 use crate::shift::shift;
 use crate::statistics::{CONFIDENCE, Interval, median};
@@ -308,8 +309,11 @@ fn raw(arm: &Arm) -> Vec<f64> {
 }
 
 /// Whether the code of an engine is known to be the same in both: its library if it has one, which
-/// the program only calls, else the program.
+/// the program only calls, else the program. A process of its own is a change.
 fn is_unchanged(a: &Record, b: &Record, engine: &str) -> bool {
+    if a.options.own_processes != b.options.own_processes && engine != NATIVE {
+        return false;
+    }
     let facts = |r: &Record| r.engines.iter().find(|e| e.name == engine).cloned();
     let program = a.program_sha256.is_some() && a.program_sha256 == b.program_sha256;
     match facts(a).zip(facts(b)) {
@@ -427,6 +431,13 @@ fn remarks(a: &Record, b: &Record) -> Vec<String> {
             let what = format!("versions of {}", engine.name);
             differ(&what, &engine.version, &other.version);
         }
+    }
+    if a.options.own_processes != b.options.own_processes {
+        let place = |r: &Record| match r.options.own_processes {
+            true => "in processes of their own",
+            false => "within the program",
+        };
+        differ("places of foreign engines", &place(a), &place(b));
     }
     for (name, record) in [("A", a), ("B", b)] {
         if !record.complete {

@@ -14,7 +14,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 /// Counters that only grow, at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
-    /// CPU time of this process, in ticks.
+    /// CPU time of this process and its children, in ticks.
     own: Option<u64>,
     minor_faults: Option<u64>,
     major_faults: Option<u64>,
@@ -33,8 +33,8 @@ pub struct Counters {
 #[serde(default)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Usage {
-    /// CPU time of this process on all its threads, in milliseconds, to 10 ms. An engine that runs in a
-    /// process of its own is not in it.
+    /// CPU time of all threads in milliseconds: to 10 ms that of this process and its children; in a
+    /// visit to an engine in a process of its own exactly that of the counted runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_ms: Option<f64>,
     /// Pages that were given to the process.
@@ -72,13 +72,21 @@ impl Counters {
     /// Asks the files of an operating system whose root is at `root`.
     fn read_from(root: &Path) -> Counters {
         let text = |path: &str| fs::read_to_string(root.join(path)).ok();
-        let own = text("proc/self/stat");
-        let own = own.as_deref().and_then(fields_after_name);
-        let field = |i: usize| own.as_ref()?.get(i)?.parse::<u64>().ok();
+        let mut own = text("proc/self/stat").and_then(|s| Process::parse(&s));
+        if let Some(own) = &mut own {
+            // Those that have ended are in its own figures, those that live are not.
+            for child in children(root) {
+                let stat = text(&format!("proc/{child}/stat"));
+                // It may be gone by now.
+                if let Some(child) = stat.and_then(|s| Process::parse(&s)) {
+                    own.add(&child);
+                }
+            }
+        }
         Counters {
-            own: field(11).zip(field(12)).map(|(user, system)| user + system),
-            minor_faults: field(7),
-            major_faults: field(9),
+            own: own.as_ref().map(|p| p.ticks),
+            minor_faults: own.as_ref().map(|p| p.minor_faults),
+            major_faults: own.as_ref().map(|p| p.major_faults),
             machine: text("proc/stat").and_then(|s| machine_ticks(&s)),
             energy: energy(root),
             throttled: throttled(root),
@@ -150,10 +158,51 @@ impl Usage {
     }
 }
 
-/// The fields of `/proc/self/stat` from the state on: the name before may hold blanks and brackets.
-fn fields_after_name(stat: &str) -> Option<Vec<&str>> {
-    let (_, rest) = stat.rsplit_once(')')?;
-    Some(rest.split_whitespace().collect())
+/// What a process and its children that have ended used.
+struct Process {
+    ticks: u64,
+    minor_faults: u64,
+    major_faults: u64,
+}
+
+impl Process {
+    /// From `/proc/PID/stat`.
+    fn parse(stat: &str) -> Option<Process> {
+        // The name may hold blanks and brackets.
+        let (_, rest) = stat.rsplit_once(')')?;
+        let fields: Vec<&str> = rest.split_whitespace().collect();
+        let field = |i: usize| fields.get(i)?.parse::<u64>().ok();
+        // utime, stime, cutime, cstime; minflt and cminflt; majflt and cmajflt.
+        let ticks = [11, 12, 13, 14]
+            .map(field)
+            .into_iter()
+            .sum::<Option<u64>>()?;
+        Some(Process {
+            ticks,
+            minor_faults: field(7)? + field(8)?,
+            major_faults: field(9)? + field(10)?,
+        })
+    }
+
+    fn add(&mut self, other: &Process) {
+        self.ticks += other.ticks;
+        self.minor_faults += other.minor_faults;
+        self.major_faults += other.major_faults;
+    }
+}
+
+/// This process's children that live, where the system lists them.
+fn children(root: &Path) -> Vec<u32> {
+    let Ok(tasks) = fs::read_dir(root.join("proc/self/task")) else {
+        return Vec::new();
+    };
+    let lists = tasks
+        .flatten()
+        .filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    let text: String = lists.collect();
+    text.split_whitespace()
+        .filter_map(|n| n.parse().ok())
+        .collect()
 }
 
 /// All, idle and stolen ticks of the first line of `/proc/stat`.
@@ -264,9 +313,17 @@ mod tests {
             "4711 (a (b) c) R 1 2 3 4 5 6 100 0 7 0 {} {} 0 0 20",
             own[0], own[1]
         );
+        let child = format!(
+            "4712 (d) R 4711 2 3 4 5 6 {} 1 0 0 {} 0 1 1 20",
+            own[0],
+            own[0] / 10
+        );
         let zone = "sys/class/powercap/intel-rapl:0";
         let dir = root(&[
             ("proc/self/stat", &stat),
+            // A child that lives, with a tenth of it; another one is gone.
+            ("proc/self/task/4711/children", "4712 4713 "),
+            ("proc/4712/stat", &child),
             ("proc/stat", &format!("cpu  {machine} 0 0\ncpu0 1 2 3\n")),
             ("proc/cpuinfo", "cpu MHz : 2000.0\n\ncpu MHz : 3000.0\n"),
             ("sys/class/thermal/thermal_zone0/temp", "45000\n"),

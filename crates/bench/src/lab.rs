@@ -1,5 +1,5 @@
-//! The laboratory with real engines: arms are models of the zoo, tried in a child process, loaded
-//! into this one and checked.
+//! The laboratory with real engines: arms are models of the zoo, tried in a child process, loaded into this
+//! one or a child of their own, and checked.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use crate::check;
 use crate::machine;
 use crate::plan::{self, Offer};
 use crate::record::{AbsentEngine, Arm, Check, EngineFacts};
-use crate::rounds::Workload;
+use crate::rounds::{Elsewhere, Workload};
 
 /// A trial makes a second run if the first took less: only then is there a warm one.
 const WARM_RUN_UP_TO: Duration = Duration::from_secs(5);
@@ -38,7 +38,7 @@ const PLAIN_MACS: u64 = 50_000_000;
 const GATED: (&str, f32) = ("ghostnet", 0.75);
 
 /// What the output of other arms is compared with.
-const NATIVE: &str = "native";
+pub(crate) const NATIVE: &str = "native";
 
 /// A compiled model on one stream or several, and what it is fed.
 pub struct Network {
@@ -48,38 +48,82 @@ pub struct Network {
     inputs: usize,
 }
 
+impl Network {
+    /// The most memory that the processes held in which its sessions run; this one, if they run here.
+    fn peak_rss_bytes(&self) -> Option<u64> {
+        let children: Vec<_> = self.streams.iter().filter_map(|s| s.in_child()).collect();
+        match children.is_empty() {
+            true => machine::peak_rss_bytes(),
+            false => children.iter().map(|c| c.peak_rss_bytes).sum(),
+        }
+    }
+}
+
+/// A run of one stream.
+fn run_stream(
+    session: &mut Box<dyn Session>,
+    input: &[Tensor],
+) -> Result<Option<Elsewhere>, String> {
+    session.run_discarding(input).map_err(one_line)?;
+    Ok(session.in_child().map(|ran| Elsewhere {
+        time: ran.time,
+        cpu_time: ran.cpu_time,
+    }))
+}
+
+/// Two pieces of work in other processes, as if they were one whose time is `time` of theirs.
+fn both(
+    a: Option<Elsewhere>,
+    b: Option<Elsewhere>,
+    time: fn(Duration, Duration) -> Duration,
+) -> Option<Elsewhere> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(Elsewhere {
+            time: time(a.time, b.time),
+            cpu_time: a.cpu_time.zip(b.cpu_time).map(|(a, b)| a + b),
+        }),
+        (a, b) => a.or(b),
+    }
+}
+
 impl Workload for Network {
-    fn run(&mut self) -> Result<(), String> {
+    fn run(&mut self) -> Result<Option<Elsewhere>, String> {
         let input = std::slice::from_ref(&self.input);
         if let [session] = self.streams.as_mut_slice() {
-            return session.run(input).map(|_| ()).map_err(one_line);
+            return run_stream(session, input);
         }
         let next = AtomicUsize::new(0);
         let (next, all) = (&next, self.inputs);
         std::thread::scope(|scope| {
-            let work = |session: &mut Box<dyn Session>| {
+            let work = |session: &mut Box<dyn Session>| -> Result<Option<Elsewhere>, String> {
+                let mut took = None;
                 while next.fetch_add(1, Ordering::Relaxed) < all {
-                    session.run(input).map_err(one_line)?;
+                    let one = run_stream(session, input)?;
+                    took = both(took, one, |a, b| a + b);
                 }
-                Ok(())
+                Ok(took)
             };
             let threads: Vec<_> = self
                 .streams
                 .iter_mut()
                 .map(|session| scope.spawn(move || work(session)))
                 .collect();
-            let ended = |t: std::thread::ScopedJoinHandle<'_, Result<(), String>>| {
-                t.join().unwrap_or_else(|_| Err("a stream panicked".into()))
-            };
             // Every thread is waited for, whatever the others say.
-            let results: Vec<_> = threads.into_iter().map(ended).collect();
-            results.into_iter().collect()
+            let results: Vec<_> = threads.into_iter().map(|t| t.join()).collect();
+            let mut took = None;
+            for result in results {
+                let stream = result.unwrap_or_else(|_| Err("a stream panicked".into()))?;
+                // The pile is done when the last stream is.
+                took = both(took, stream, Duration::max);
+            }
+            Ok(took)
         })
     }
 }
 
-/// Loads arms into this process and tries them in others.
+/// Loads arms and tries them, the latter always in processes of their own.
 pub struct EngineLab<'a> {
+    own_processes: bool,
     trial_command: (PathBuf, Vec<OsString>),
     stop: &'a dyn Fn() -> bool,
     /// The last model's output, which the next arms are likely to be compared with too.
@@ -98,9 +142,16 @@ struct Expected {
 impl<'a> EngineLab<'a> {
     /// `trial_command` is the program and the arguments that precede an arm as JSON; it calls
     /// [`try_here`] and prints the trial as JSON on the last line of its output. `stop` ends a trial
-    /// early.
-    pub fn new(trial_command: (PathBuf, Vec<OsString>), stop: &'a dyn Fn() -> bool) -> Self {
+    /// early. With `own_processes` foreign engines are measured in processes of their own too, one for each
+    /// stream of each arm, so that their threads, memory and crashes are theirs; the program has to be named with
+    /// [`engines::serve_with`] then.
+    pub fn new(
+        trial_command: (PathBuf, Vec<OsString>),
+        own_processes: bool,
+        stop: &'a dyn Fn() -> bool,
+    ) -> Self {
         EngineLab {
+            own_processes,
             trial_command,
             stop,
             expected: None,
@@ -174,7 +225,12 @@ impl Laboratory for EngineLab<'_> {
     }
 
     fn load(&mut self, arm: &Arm) -> Result<Loaded<Network>, Refusal> {
-        let mut loaded = load(arm).map_err(Refusal::Failed)?;
+        let engine = match self.own_processes && arm.engine != NATIVE {
+            true => engines::load_in_child(&arm.engine),
+            false => engines::load(&arm.engine),
+        };
+        let engine = engine.map_err(|e| Refusal::Failed(one_line(e)))?;
+        let mut loaded = load(engine.as_ref(), arm).map_err(Refusal::Failed)?;
         let network = &mut loaded.workload;
         let first = run_once(network).map_err(Refusal::Failed)?;
         loaded.first_ms = (network.streams.len() == 1).then_some(first * 1e3);
@@ -194,7 +250,12 @@ impl Laboratory for EngineLab<'_> {
 /// # Errors
 /// What went wrong, in one line.
 pub fn try_here(arm: &Arm) -> Result<Trial, String> {
-    let mut loaded = load(arm)?;
+    let engine = engines::load(&arm.engine).map_err(one_line)?;
+    trial_of(load(engine.as_ref(), arm)?)
+}
+
+/// One run or two of an arm that was loaded just now.
+fn trial_of(mut loaded: Loaded<Network>) -> Result<Trial, String> {
     let mut ms = Vec::new();
     for _ in 0..2 {
         let seconds = run_once(&mut loaded.workload)?;
@@ -206,15 +267,16 @@ pub fn try_here(arm: &Arm) -> Result<Trial, String> {
     Ok(Trial {
         load_ms: loaded.load_ms,
         ms,
-        peak_rss_bytes: machine::peak_rss_bytes(),
+        peak_rss_bytes: loaded.workload.peak_rss_bytes(),
     })
 }
 
-/// The seconds of a run.
+/// The seconds of a run, in the process that made it.
 fn run_once(network: &mut Network) -> Result<f64, String> {
     let begin = Instant::now();
-    network.run()?;
-    Ok(begin.elapsed().as_secs_f64())
+    let elsewhere = network.run()?;
+    let time = elsewhere.map_or_else(|| begin.elapsed(), |e| e.time);
+    Ok(time.as_secs_f64())
 }
 
 /// Builds the arm's model with the deterministic fill.
@@ -240,8 +302,7 @@ fn compile_options(arm: &Arm) -> Result<CompileOptions, String> {
 }
 
 /// Compiles the arm's model, once per stream; the time is the engine's alone.
-fn load(arm: &Arm) -> Result<Loaded<Network>, String> {
-    let engine = engines::load(&arm.engine).map_err(one_line)?;
+fn load(engine: &dyn Engine, arm: &Arm) -> Result<Loaded<Network>, String> {
     let options = compile_options(arm)?;
     let graph = graph(arm)?;
     let begin = Instant::now();
@@ -365,3 +426,6 @@ impl Roster {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

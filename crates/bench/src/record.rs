@@ -87,6 +87,9 @@ pub struct Options {
     /// Whether each arm was first tried in a process of its own, which is where its memory is
     /// measured.
     pub trials: bool,
+    /// Whether foreign engines were measured in processes of their own, one for each stream of each arm. PyTorch
+    /// always is.
+    pub own_processes: bool,
     /// Threads asked for.
     pub threads: Vec<usize>,
     /// Images or volumes in a run.

@@ -119,6 +119,16 @@ pub trait Session: Send {
     /// If an input has another shape or type than the graph says, or the engine fails.
     fn run(&mut self, inputs: &[Tensor]) -> Result<&[Tensor], EngineError>;
 
+    /// Runs the network once and leaves the results where they are: what a measurement repeats. For a
+    /// session in a child process it saves the way of the results to this one, which may take longer than
+    /// the run and throws out of the caches what the next run needs.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    fn run_discarding(&mut self, inputs: &[Tensor]) -> Result<(), EngineError> {
+        self.run(inputs).map(|_| ())
+    }
+
     /// What the engine was told, and what it says it does, as key and value: threads, spinning,
     /// precision. Belongs into every record of a measurement.
     fn settings(&self) -> Vec<(String, String)> {

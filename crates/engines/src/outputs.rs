@@ -6,6 +6,7 @@ use slicewise_graph::{DType, Graph, GraphError, Tensor, TensorData};
 
 /// The tensors that a session returns. The engine writes into them in place, so that no engine is
 /// charged for a copy (a 117-class map of 512×512 is 122.7 MB) or for touching fresh memory.
+#[derive(Default)]
 pub(crate) struct Outputs {
     tensors: Vec<Tensor>,
 }
@@ -19,6 +20,11 @@ pub(crate) struct Buffer {
 }
 
 impl Outputs {
+    /// These tensors.
+    pub(crate) fn of(tensors: Vec<Tensor>) -> Self {
+        Outputs { tensors }
+    }
+
     /// Zeros for every output of `graph`, whose batch must be set.
     pub(crate) fn new(graph: &Graph) -> Result<Self, GraphError> {
         let outputs = graph.outputs().iter().map(|&id| {
@@ -29,6 +35,11 @@ impl Outputs {
         Ok(Outputs {
             tensors: outputs.collect::<Result<_, _>>()?,
         })
+    }
+
+    /// Whether there is no tensor.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tensors.is_empty()
     }
 
     /// What the last run made.

@@ -33,7 +33,7 @@ pub struct Trial {
 pub enum TrialError {
     /// Trials cannot be made here; the arm may still be fine.
     Unavailable(String),
-    /// The arm does not run, and would not in this process either.
+    /// The arm does not run, and would not elsewhere either.
     Failed(String),
 }
 
@@ -73,7 +73,7 @@ pub trait Laboratory {
     /// If the arm fails or no trial can be made.
     fn trial(&mut self, arm: &Arm, patience: Duration) -> Result<Trial, TrialError>;
 
-    /// Makes the arm ready in this process and checks its output.
+    /// Makes the arm ready to run and checks its output.
     ///
     /// # Errors
     /// What went wrong.
@@ -332,7 +332,8 @@ impl<L: Laboratory> Campaign<'_, L> {
             match self.lab.load(&self.record.arms[i]) {
                 Ok(l) => {
                     let arm = &mut self.record.arms[i];
-                    arm.load_ms = arm.load_ms.filter(|_| arm.done).or(Some(l.load_ms));
+                    // The trial's is the engine's alone; here a process may have been started for it.
+                    arm.load_ms = arm.load_ms.or(Some(l.load_ms));
                     arm.first_ms = arm.first_ms.or(l.first_ms);
                     arm.settings = l.settings;
                     arm.check = l.check.or(arm.check.take());

@@ -14,11 +14,21 @@ use crate::record::{Visit, WarmUp};
 
 /// Something whose runs are timed.
 pub trait Workload {
-    /// Does the work once.
+    /// Does the work once; what it took, if another process than this did it. The way there and back
+    /// is then not in the figures.
     ///
     /// # Errors
     /// What went wrong, in one line.
-    fn run(&mut self) -> Result<(), String>;
+    fn run(&mut self) -> Result<Option<Elsewhere>, String>;
+}
+
+/// What a run took in the process that made it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Elsewhere {
+    /// Its time.
+    pub time: Duration,
+    /// The CPU time of all threads, where the system tells.
+    pub cpu_time: Option<Duration>,
 }
 
 /// Time, and what the machine counts beside it, so that the protocol can be tested without waiting.
@@ -295,19 +305,23 @@ impl Rounds<'_> {
         let mut visit = Visit::default();
         clock.sleep(protocol.settle);
         if expected < protocol.visit / 2
-            && let Err(e) = time(arm, clock)
+            && let Err(e) = run_once(arm, clock)
         {
             return (visit, Some(e));
         }
         let before = clock.counters();
         let mut error = None;
+        let mut cpu_time = Some(Duration::ZERO);
         let begin = clock.now();
         while visit.ms.is_empty() || clock.now().saturating_sub(begin) < protocol.visit {
             if (self.conduct.stop)() {
                 break;
             }
-            match time(arm, clock) {
-                Ok(time) => visit.ms.push(milliseconds(time)),
+            match run_once(arm, clock) {
+                Ok(run) => {
+                    visit.ms.push(milliseconds(run.time));
+                    cpu_time = cpu_time.zip(run.cpu_time).map(|(all, one)| all + one);
+                }
                 Err(e) => {
                     error = Some(e);
                     break;
@@ -315,14 +329,21 @@ impl Rounds<'_> {
             }
         }
         visit.usage = clock.counters().since(&before);
+        if let Some(cpu_time) = cpu_time.filter(|_| !visit.ms.is_empty()) {
+            visit.usage.cpu_ms = Some(milliseconds(cpu_time));
+        }
         (visit, error)
     }
 }
 
-fn time(arm: &mut impl Workload, clock: &dyn Clock) -> Result<Duration, String> {
+/// A run as the process tells it that made it; the CPU time is known of other processes only.
+fn run_once(arm: &mut impl Workload, clock: &dyn Clock) -> Result<Elsewhere, String> {
     let begin = clock.now();
-    arm.run()?;
-    Ok(clock.now().saturating_sub(begin))
+    let elsewhere = arm.run()?;
+    Ok(elsewhere.unwrap_or_else(|| Elsewhere {
+        time: clock.now().saturating_sub(begin),
+        cpu_time: None,
+    }))
 }
 
 fn milliseconds(time: Duration) -> f64 {

@@ -36,7 +36,7 @@ pub(crate) struct Fake {
 }
 
 impl Workload for Fake {
-    fn run(&mut self) -> Result<(), String> {
+    fn run(&mut self) -> Result<Option<Elsewhere>, String> {
         self.log.borrow_mut().push(self.name);
         self.runs += 1;
         if Some(self.runs) == self.fails_at {
@@ -44,7 +44,7 @@ impl Workload for Fake {
         }
         let slow = if self.runs == 1 { 10 } else { 1 };
         self.clock.advance(Duration::from_millis(self.ms * slow));
-        Ok(())
+        Ok(None)
     }
 }
 
@@ -134,6 +134,41 @@ fn each_round_visits_every_arm_in_another_order() {
         assert_eq!(r.first_ms, Some(100.0), "the slow first run is not counted");
         let warm_up = r.warm_up.unwrap();
         assert_eq!((warm_up.runs, warm_up.steady), (7, true));
+    }
+}
+
+/// Work in another process: 4 ms and 7 ms of CPU time there, 10 ms as seen from here.
+struct Far(FakeClock);
+
+impl Workload for Far {
+    fn run(&mut self) -> Result<Option<Elsewhere>, String> {
+        self.0.advance(Duration::from_millis(10));
+        Ok(Some(Elsewhere {
+            time: Duration::from_millis(4),
+            cpu_time: Some(Duration::from_millis(7)),
+        }))
+    }
+}
+
+#[test]
+fn what_ran_in_another_process_has_the_figures_of_that_process() {
+    let clock = FakeClock::default();
+    let protocol = protocol(2, 25);
+    let conduct = Conduct {
+        protocol: &protocol,
+        budget: Duration::from_secs(100),
+        reference: None,
+        first_round: 0,
+        clock: &clock,
+        stop: &|| false,
+    };
+    let runs = measure(&mut [Far(clock.clone())], &conduct, &mut Open(vec![]));
+    assert_eq!(runs[0].first_ms, Some(4.0));
+    assert_eq!(runs[0].visits.len(), 2);
+    for visit in &runs[0].visits {
+        // A visit's 25 ms are those of the clock here.
+        assert_eq!(visit.ms, [4.0; 3]);
+        assert_eq!(visit.usage.cpu_ms, Some(21.0));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Clock, Workload, milliseconds, time};
+use super::{Clock, Workload, milliseconds, run_once};
 use crate::record::WarmUp;
 use crate::statistics::median;
 
@@ -36,7 +36,7 @@ pub(super) fn until_steady(
     stop: &dyn Fn() -> bool,
 ) -> Result<Warm, String> {
     let begin = clock.now();
-    let first = time(arm, clock)?;
+    let first = run_once(arm, clock)?.time;
     let mut warm = Warm {
         first,
         last: first,
@@ -54,7 +54,7 @@ pub(super) fn until_steady(
         let stretch = clock.now();
         let mut ms = Vec::new();
         while ms.len() < RUNS || clock.now().saturating_sub(stretch) < STRETCH {
-            warm.last = time(arm, clock)?;
+            warm.last = run_once(arm, clock)?.time;
             warm.facts.runs += 1;
             ms.push(milliseconds(warm.last));
             if over() {
@@ -74,6 +74,7 @@ pub(super) fn until_steady(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rounds::Elsewhere;
     use crate::rounds::tests::FakeClock;
 
     /// An arm whose runs take the given milliseconds, the last one for ever.
@@ -84,11 +85,11 @@ mod tests {
     }
 
     impl Workload for Scripted {
-        fn run(&mut self) -> Result<(), String> {
+        fn run(&mut self) -> Result<Option<Elsewhere>, String> {
             let ms = self.ms[self.runs.min(self.ms.len() - 1)];
             self.runs += 1;
             self.clock.advance(Duration::from_millis(ms));
-            Ok(())
+            Ok(None)
         }
     }
 

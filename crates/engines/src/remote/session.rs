@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use slicewise_graph::{Graph, Tensor, TensorData};
 
 use super::serve::Run;
-use super::shared::{Place, Shared};
+use super::shared::{Place, Shared, zeros};
 use super::{Peer, Ran, Reply};
 use crate::inputs::{Spec, check_inputs, is_same};
 use crate::outputs::Outputs;
@@ -37,9 +37,14 @@ pub(crate) struct Start<'a> {
 pub(crate) struct RemoteSession {
     engine: &'static str,
     inputs: Vec<Spec>,
+    /// Nothing while nobody wants the results, which may be larger than the network.
     outputs: Outputs,
     /// Where the inputs lie, and after them the outputs.
     places: Vec<Place>,
+    /// The file's size while results are wanted.
+    end: u64,
+    /// Whether it has that size.
+    has_room: bool,
     peer: Peer,
     shared: Shared,
     /// What the child was given last: the same again need not be copied.
@@ -61,10 +66,8 @@ impl RemoteSession {
             (node.dtype, node.shape.sizes().unwrap_or_default())
         });
         let shared = Shared::new(&specs.collect::<Vec<_>>());
-        let (mut shared, places) = shared.map_err(|e| EngineError::Failed {
-            engine,
-            message: format!("no room for inputs and outputs (set TMPDIR): {e}"),
-        })?;
+        let (mut shared, places) = shared.map_err(|e| no_room(engine, &e))?;
+        let end = shared.end().map_err(|e| no_room(engine, &e))?;
         let (inputs, outputs) = places.split_at(graph.inputs().len());
         let mut request = start.request;
         request["shared"] = json!(shared.path());
@@ -85,8 +88,10 @@ impl RemoteSession {
         Ok(RemoteSession {
             engine,
             inputs: Spec::inputs(graph),
-            outputs: Outputs::new(graph)?,
+            outputs: Outputs::default(),
             places,
+            end,
+            has_room: true,
             peer,
             shared,
             given: Vec::new(),
@@ -113,21 +118,61 @@ impl RemoteSession {
         self.given = inputs.iter().map(|t| t.data().clone()).collect();
         Ok(true)
     }
-}
 
-impl Session for RemoteSession {
-    fn run(&mut self, inputs: &[Tensor]) -> Result<&[Tensor], EngineError> {
+    /// Has the child run the network.
+    fn run_there(&mut self, inputs: &[Tensor], discard: bool) -> Result<(), EngineError> {
         check_inputs(self.engine, &self.inputs, inputs)?;
-        let failed = |engine, e: io::Error| EngineError::Failed {
-            engine,
-            message: format!("the file between it and its process: {e}"),
-        };
-        let fresh = self.give(inputs).map_err(|e| failed(self.engine, e))?;
-        self.peer.ask(&Run { fresh }, &|_| Ok(()))?;
+        let fresh = self
+            .give(inputs)
+            .map_err(|e| broken_file(self.engine, &e))?;
+        self.peer.ask(&Run { fresh, discard }, &|_| Ok(()))?;
         match self.peer.answer(None)? {
             Reply::Ran(ran) => self.ran = Some(ran),
             other => return Err(self.peer.failed(format!("its process answered {other:?}"))),
         }
+        Ok(())
+    }
+
+    /// Where the results lie.
+    fn results(&self) -> &[Place] {
+        &self.places[self.inputs.len()..]
+    }
+
+    /// Makes room for results, in the file and here.
+    fn make_room(&mut self) -> Result<(), EngineError> {
+        let extended = self.shared.extend(self.end);
+        extended.map_err(|e| no_room(self.engine, &e))?;
+        let mut tensors = Vec::new();
+        for place in self.results() {
+            let data = zeros(place).map_err(|e| broken_file(self.engine, &e))?;
+            tensors.push(Tensor::new(&place.shape, data)?);
+        }
+        self.outputs = Outputs::of(tensors);
+        self.has_room = true;
+        Ok(())
+    }
+}
+
+fn no_room(engine: &'static str, error: &io::Error) -> EngineError {
+    EngineError::Failed {
+        engine,
+        message: format!("no room for inputs and outputs (set TMPDIR): {error}"),
+    }
+}
+
+fn broken_file(engine: &'static str, error: &io::Error) -> EngineError {
+    EngineError::Failed {
+        engine,
+        message: format!("the file between it and its process: {error}"),
+    }
+}
+
+impl Session for RemoteSession {
+    fn run(&mut self, inputs: &[Tensor]) -> Result<&[Tensor], EngineError> {
+        if self.outputs.is_empty() {
+            self.make_room()?;
+        }
+        self.run_there(inputs, false)?;
         let (shared, places) = (&mut self.shared, &self.places[self.inputs.len()..]);
         let read = self.outputs.write(|buffers| -> io::Result<()> {
             for (buffer, place) in buffers.iter_mut().zip(places) {
@@ -135,8 +180,18 @@ impl Session for RemoteSession {
             }
             Ok(())
         })?;
-        read.map_err(|e| failed(self.engine, e))?;
+        read.map_err(|e| broken_file(self.engine, &e))?;
         Ok(self.outputs.tensors())
+    }
+
+    fn run_discarding(&mut self, inputs: &[Tensor]) -> Result<(), EngineError> {
+        if std::mem::take(&mut self.has_room) {
+            self.outputs = Outputs::default();
+            let first = self.results().iter().map(|place| place.offset).min();
+            // Where a file that is in use cannot shrink, it stays as it is.
+            let _ = self.shared.shrink(first.unwrap_or(0) as u64);
+        }
+        self.run_there(inputs, true)
     }
 
     fn settings(&self) -> Vec<(String, String)> {

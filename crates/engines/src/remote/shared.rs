@@ -79,6 +79,22 @@ impl Shared {
         drop(self.path.take());
     }
 
+    /// The file's size.
+    pub(crate) fn end(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    /// Gives the memory behind the first `bytes` back.
+    pub(crate) fn shrink(&mut self, bytes: u64) -> io::Result<()> {
+        self.file.set_len(bytes)
+    }
+
+    /// Makes the file `bytes` long again.
+    pub(crate) fn extend(&mut self, bytes: u64) -> io::Result<()> {
+        let end = self.file.seek(SeekFrom::End(0))?;
+        add_zeros(&mut self.file, bytes.saturating_sub(end))
+    }
+
     /// Writes a tensor's elements.
     pub(crate) fn write(&mut self, offset: usize, data: &TensorData) -> io::Result<()> {
         self.file.seek(SeekFrom::Start(offset as u64))?;
@@ -92,14 +108,19 @@ impl Shared {
     }
 }
 
-/// A file of `bytes` zeros that are really there: a full disk is an error now, and not a signal when
-/// the child first touches a page.
+/// A file of `bytes` zeros.
 fn create(folder: &Path, bytes: usize) -> io::Result<NamedTempFile> {
     let mut file = tempfile::Builder::new()
         .prefix("slicewise-")
         .tempfile_in(folder)?;
-    io::copy(&mut io::repeat(0).take(bytes as u64), file.as_file_mut())?;
+    add_zeros(file.as_file_mut(), bytes as u64)?;
     Ok(file)
+}
+
+/// Zeros that are really there: a full disk is an error now, and not a signal when the child first
+/// touches a page.
+fn add_zeros(file: &mut File, bytes: u64) -> io::Result<()> {
+    io::copy(&mut io::repeat(0).take(bytes), file).map(|_| ())
 }
 
 /// An element type as it is written between parent and child.

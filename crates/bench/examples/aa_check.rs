@@ -1,0 +1,318 @@
+//! Whether the benchmark can be believed here: runs of the same program are compared while another process keeps one
+//! core half busy. Nothing may be called FASTER or SLOWER but what was slowed down on purpose.
+//!
+//! ```sh
+//! cargo run --release -p slicewise-bench --example aa_check [ARMS [ROUNDS [REPEATS]]]
+//! ```
+//!
+//! Every run is a process of its own and follows the protocol of `slicewise bench` with short visits; the comparison is that
+//! of `slicewise compare`. The last comparison is with a run in which every tenth arm takes 5 % longer: by a spin
+//! after each run here, or on the time that its process tells. Ends with exit code 1 if anything was called
+//! wrongly or half of what was slowed down was not found.
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::{Child, Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use slicewise_bench::campaign::{self, Laboratory, Limits, Loaded, Refusal, Trial, TrialError};
+use slicewise_bench::compare::{self, Compared};
+use slicewise_bench::lab::{EngineLab, Network, Roster};
+use slicewise_bench::machine::Machine;
+use slicewise_bench::plan::{self, Request};
+use slicewise_bench::record::{Arm, KIND, Options, Record, SCHEMA};
+use slicewise_bench::rounds::{Elsewhere, Protocol, SystemClock, Workload};
+use slicewise_bench::verdict::Verdict;
+use slicewise_bench::{conditions, now_rfc3339, program};
+
+/// How much longer a slowed arm takes.
+const SLOWDOWN: f64 = 1.05;
+/// One arm of so many is slowed.
+const EVERY: usize = 10;
+
+fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let number = |i: usize, usual: usize| words.get(i).map_or(Ok(usual), |w| w.parse());
+    match words[..] {
+        ["serve", name] => slicewise_engines::serve(name)?,
+        ["disturb"] => disturb(),
+        ["measure", file, arms, rounds, slowed] => {
+            measure(
+                Path::new(file),
+                arms.parse()?,
+                rounds.parse()?,
+                slowed.parse()?,
+            )?;
+        }
+        _ => return check(number(0, 40)?, number(1, 30)?, number(2, 3)?),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Keeps one core half busy until it is ended.
+fn disturb() {
+    let half = Duration::from_millis(10);
+    loop {
+        let begin = Instant::now();
+        while begin.elapsed() < half {
+            std::hint::spin_loop();
+        }
+        std::thread::sleep(half);
+    }
+}
+
+/// A child that goes with this value.
+struct Disturbance(Child);
+
+impl Drop for Disturbance {
+    fn drop(&mut self) {
+        // Errors mean that it is gone.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn check(arms: usize, rounds: usize, repeats: usize) -> Result<ExitCode, Box<dyn Error>> {
+    let program = std::env::current_exe()?;
+    let folder = tempfile::tempdir()?;
+    let _disturbance = Disturbance(Command::new(&program).arg("disturb").spawn()?);
+    let measured = |name: &str, slowed: bool| -> Result<Record, Box<dyn Error>> {
+        let file = folder.path().join(name);
+        let begin = Instant::now();
+        let status = Command::new(&program)
+            .arg("measure")
+            .arg(&file)
+            .args([arms.to_string(), rounds.to_string(), slowed.to_string()])
+            .status()?;
+        if !status.success() {
+            return Err(format!("measuring ended with {status}").into());
+        }
+        eprintln!("measured in {:.0} s", begin.elapsed().as_secs_f64());
+        Ok(Record::load(&file)?)
+    };
+    let mut is_right = true;
+    let mut last = None;
+    for repeat in 1..=repeats {
+        let (a, b) = (measured("a.json", false)?, measured("b.json", false)?);
+        let compared = compare::between(&a, &b);
+        println!("A/A {repeat}: {}", told(&compared, &a, &b));
+        is_right &= named(&compared).count() == 0 && compared.changes.len() == arms;
+        last = Some(b);
+    }
+    let a = last.ok_or("write one repeat or more")?;
+    let b = measured("b.json", true)?;
+    let compared = compare::between(&a, &b);
+    println!("every {EVERY}th 5 % slower: {}", told(&compared, &a, &b));
+    let slowed: Vec<String> = b
+        .arms
+        .iter()
+        .skip(EVERY - 1)
+        .step_by(EVERY)
+        .map(Arm::label)
+        .collect();
+    let is_slowed = |c: &&compare::Change| slowed.contains(&format!("{}, {}", c.model, c.place));
+    for change in compared.changes.iter().filter(is_slowed) {
+        println!("  slowed: {}", line(change));
+    }
+    let found = named(&compared).filter(is_slowed);
+    let found = found
+        .filter(|c| c.comparison.verdict == Verdict::Slower)
+        .count();
+    is_right &= named(&compared).count() == found && 2 * found >= slowed.len();
+    println!("found {found} of {}", slowed.len());
+    Ok(ExitCode::from(u8::from(!is_right)))
+}
+
+/// What is called different.
+fn named(compared: &Compared) -> impl Iterator<Item = &compare::Change> {
+    let different =
+        |c: &&compare::Change| matches!(c.comparison.verdict, Verdict::Faster | Verdict::Slower);
+    compared.changes.iter().filter(different)
+}
+
+fn line(change: &compare::Change) -> String {
+    let c = &change.comparison;
+    let interval = c
+        .interval
+        .map_or(String::new(), |i| format!(" [{:.3}, {:.3}]", i.low, i.high));
+    format!(
+        "{}, {}: {:.3}{interval} {}",
+        change.model, change.place, c.ratio, c.verdict
+    )
+}
+
+/// The number of each verdict, the noise, and what is called different.
+fn told(compared: &Compared, a: &Record, b: &Record) -> String {
+    let count = |v: Verdict| {
+        let verdicts = compared.changes.iter().map(|c| c.comparison.verdict);
+        verdicts.filter(|&w| w == v).count()
+    };
+    let percent = |v: Option<f64>| v.map_or("?".into(), |v| format!("{:.1} %", 100.0 * v));
+    let mut text = format!(
+        "{} arms: {} FASTER, {} SLOWER, {} SAME, {} INCONCLUSIVE; margin {}; noise floors {} and {}; others used {} and {}",
+        compared.changes.len(),
+        count(Verdict::Faster),
+        count(Verdict::Slower),
+        count(Verdict::Same),
+        count(Verdict::Inconclusive),
+        percent(compared.changes.first().map(|c| c.comparison.margin)),
+        percent(a.noise_floor.map(|f| f.floor)),
+        percent(b.noise_floor.map(|f| f.floor)),
+        percent(a.usage.others),
+        percent(b.usage.others),
+    );
+    if let Some(common) = &compared.common {
+        text += &format!(
+            "; common shift {:.3} {}",
+            common.comparison.ratio, common.comparison.verdict
+        );
+    }
+    for change in named(compared) {
+        text += &format!("\n  {}", line(change));
+    }
+    text
+}
+
+/// Writes the record of one run.
+fn measure(file: &Path, arms: usize, rounds: usize, slowed: bool) -> Result<(), Box<dyn Error>> {
+    let program = std::env::current_exe()?;
+    slicewise_engines::serve_with(program.clone(), vec![OsString::from("serve")]);
+    let mut record = record(arms, rounds)?;
+    let chosen = |i: usize| slowed && i % EVERY == EVERY - 1;
+    let labels = record.arms.iter().enumerate();
+    let mut lab = Slowing {
+        slowed: labels
+            .filter(|(i, _)| chosen(*i))
+            .map(|(_, a)| a.label())
+            .collect(),
+        lab: EngineLab::new((program, Vec::new()), true, &|| false),
+    };
+    let protocol = Protocol {
+        rounds,
+        most_rounds: rounds,
+        visit: Duration::from_millis(60),
+        ..Protocol::default()
+    };
+    let limits = Limits {
+        // Nothing is cut short.
+        time: Duration::from_secs(36_000),
+        memory_bytes: record.machine.usable_memory_bytes().unwrap_or(4 << 30) / 2,
+        patience: Duration::from_secs(60),
+        trials: false,
+    };
+    let clock = SystemClock::start();
+    campaign::run(
+        &mut record,
+        &mut lab,
+        &protocol,
+        &limits,
+        &clock,
+        &|| false,
+        &mut |_, _| {},
+    );
+    Ok(record.save(file)?)
+}
+
+/// Small networks on every engine that is there.
+fn record(arms: usize, rounds: usize) -> Result<Record, Box<dyn Error>> {
+    let roster = Roster::of_all();
+    let encoders = slicewise_bench::Suite::Encoders.models();
+    let request = Request {
+        models: encoders,
+        image: Some([64, 64]),
+        classes: Some(3),
+        ..Request::default()
+    };
+    let mut all = plan::arms(&request, &roster.offers)?;
+    // The smallest first; all engines of a model stay together.
+    all.sort_by(|a, b| (a.macs, &a.model).cmp(&(b.macs, &b.model)));
+    all.truncate(arms);
+    if all.len() < arms {
+        return Err(format!("there are {} arms here, not {arms}", all.len()).into());
+    }
+    Ok(Record {
+        kind: KIND.into(),
+        schema: SCHEMA,
+        slicewise: env!("CARGO_PKG_VERSION").into(),
+        program_sha256: program::sha256(),
+        command: std::env::args().collect(),
+        started: now_rfc3339(),
+        finished: None,
+        complete: false,
+        suite: "encoders".into(),
+        options: Options {
+            rounds,
+            most_rounds: rounds,
+            own_processes: true,
+            ..Options::default()
+        },
+        machine: Machine::read(),
+        engines: roster.facts,
+        absent_engines: roster.absent,
+        noise_floor: None,
+        usage: conditions::Usage::default(),
+        arms: all,
+    })
+}
+
+/// The laboratory, some of whose arms take longer.
+struct Slowing<'a> {
+    lab: EngineLab<'a>,
+    slowed: Vec<String>,
+}
+
+impl Laboratory for Slowing<'_> {
+    type Workload = Slow;
+
+    fn trial(&mut self, arm: &Arm, patience: Duration) -> Result<Trial, TrialError> {
+        self.lab.trial(arm, patience)
+    }
+
+    fn load(&mut self, arm: &Arm) -> Result<Loaded<Slow>, Refusal> {
+        let loaded = self.lab.load(arm)?;
+        let factor = match self.slowed.contains(&arm.label()) {
+            true => SLOWDOWN,
+            false => 1.0,
+        };
+        Ok(Loaded {
+            workload: Slow {
+                network: loaded.workload,
+                factor,
+            },
+            load_ms: loaded.load_ms,
+            settings: loaded.settings,
+            check: loaded.check,
+            first_ms: loaded.first_ms,
+            burst: loaded.burst,
+        })
+    }
+}
+
+/// A network that takes `factor` times as long.
+struct Slow {
+    network: Network,
+    factor: f64,
+}
+
+impl Workload for Slow {
+    fn run(&mut self) -> Result<Option<Elsewhere>, String> {
+        let begin = Instant::now();
+        let ran = self.network.run()?;
+        if self.factor == 1.0 {
+            return Ok(ran);
+        }
+        if let Some(ran) = ran {
+            return Ok(Some(Elsewhere {
+                time: ran.time.mul_f64(self.factor),
+                ..ran
+            }));
+        }
+        let end = begin.elapsed().mul_f64(self.factor);
+        while begin.elapsed() < end {
+            std::hint::spin_loop();
+        }
+        Ok(None)
+    }
+}
