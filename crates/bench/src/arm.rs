@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::accuracy::Accuracy;
 use crate::conditions::Usage;
 use crate::scan::ScanTime;
 use crate::statistics::{CONFIDENCE, Interval, Latency, Summary, median, median_interval};
@@ -48,12 +49,16 @@ pub struct Arm {
     pub done: bool,
     /// Why it was not measured, or what limits the measurement.
     pub reason: Option<String>,
-    /// The time that the engine took to make the model ready, in milliseconds.
+    /// The time that the engine took to make the model ready, in milliseconds; in the trial if there was
+    /// one. Of PyTorch, the start of its process is part of it.
     pub load_ms: Option<f64>,
     /// The first run after loading, in milliseconds.
     pub first_ms: Option<f64>,
     /// Its output beside that of another engine or of plain arithmetic.
     pub check: Option<Check>,
+    /// How much of a reference's answers it keeps, if that was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<Accuracy>,
     /// How it was brought to a steady time.
     pub warm_up: Option<WarmUp>,
     /// Images or volumes in a run, over all streams, if not as many as the input holds.
@@ -118,7 +123,7 @@ pub struct WarmUp {
 #[serde(default)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PerRun {
-    /// CPU time of all threads in milliseconds; without engines in processes of their own.
+    /// CPU time of all threads in milliseconds, in whichever process they are.
     pub cpu_ms: Option<f64>,
     /// Energy of the whole machine in joules.
     pub joules: Option<f64>,

@@ -2,6 +2,7 @@
 //! of it (statistics), and the record that holds all of it together with the machine it came from.
 #![forbid(unsafe_code)]
 
+pub mod accuracy;
 mod arm;
 pub mod campaign;
 mod check;

@@ -43,6 +43,11 @@ pub fn table(record: &Record) -> Table {
     if record.arms.iter().any(|a| a.streams > 1) {
         columns.insert(2, ("streams", Right, |a| a.streams.max(1).to_string()));
     }
+    for (header, _, of) in Accuracy::FIGURES {
+        if record.arms.iter().any(|a| finite(a.accuracy.as_ref().and_then(of)).is_some()) {
+            columns.push((header, Right, of));
+        }
+    }
     if record.has_volumes() {
         columns.insert(1, ("type", Left, |a| a.dimensions.clone()));
         let speed = |a: &Arm| figure(a.equivalent_images());

@@ -89,6 +89,7 @@ fn restart(arm: &mut Arm) {
         parameters: arm.parameters,
         encoder_parameters: arm.encoder_parameters,
         macs: arm.macs,
+        accuracy: arm.accuracy.take(),
         reference: arm.reference,
         first_ms: arm.first_ms.filter(|_| arm.peak_rss_bytes.is_some()),
         peak_rss_bytes: arm.peak_rss_bytes,

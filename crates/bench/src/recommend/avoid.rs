@@ -4,10 +4,11 @@ use serde::Serialize;
 use slicewise_zoo::Decoder;
 
 use super::figure;
+use super::sure::{self, CLEARLY};
+use crate::accuracy::share;
+use crate::record::Record;
 use crate::report::Row;
-
-/// A difference that is spoken of: one tenth. Smaller ones may be noise, or may change from day to day.
-const CLEARLY: f64 = 1.1;
+use crate::verdict::Verdict;
 
 /// One thing to avoid.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -28,7 +29,7 @@ type Found = (String, String, f64);
 /// A rule: its name, and what it finds among all arms of a record.
 struct Rule {
     name: &'static str,
-    find: fn(&[Row]) -> Vec<Found>,
+    find: fn(&Record, &[Row]) -> Vec<Found>,
 }
 
 /// The most harmful first.
@@ -56,10 +57,17 @@ const RULES: &[Rule] = &[
 ];
 
 /// All warnings. Models in `spared` are recommended for something and are not called beaten.
-pub(super) fn warnings(rows: &[Row], spared: &[&str]) -> Vec<Warning> {
-    let mut all = Vec::new();
+pub(super) fn warnings(
+    record: &Record,
+    rows: &[Row],
+    spared: &[&str],
+    keep_accuracy: Option<f64>,
+) -> Vec<Warning> {
+    let mut all: Vec<Warning> = (keep_accuracy.iter())
+        .flat_map(|least| inaccurate(rows, *least))
+        .collect();
     for rule in RULES {
-        let mut found = (rule.find)(rows);
+        let mut found = (rule.find)(record, rows);
         found.retain(|(what, _, _)| !spared.contains(&what.as_str()));
         found.sort_by(|a, b| b.2.total_cmp(&a.2));
         all.extend(found.into_iter().map(|(what, why, factor)| Warning {
@@ -72,7 +80,34 @@ pub(super) fn warnings(rows: &[Row], spared: &[&str]) -> Vec<Warning> {
     all
 }
 
-fn wrong_or_failed(rows: &[Row]) -> Vec<Found> {
+/// Arms that keep less of a reference's answers than was asked for.
+fn inaccurate(rows: &[Row], least: f64) -> Vec<Warning> {
+    let below = |row: &Row| {
+        let accuracy = row.accuracy.as_ref().filter(|_| row.is_measured())?;
+        let (what, kept) = accuracy.kept().filter(|(_, kept)| *kept < least)?;
+        Some(Warning {
+            rule: "less accurate than asked for",
+            what: format!("{} on {}", row.model, row.mode()),
+            why: format!(
+                "{what} {} is below {least} ({})",
+                share(kept),
+                accuracy.told()
+            ),
+            factor: least / kept.max(1e-9),
+        })
+    };
+    let mut found: Vec<Warning> = rows.iter().filter_map(below).collect();
+    found.sort_by(|a, b| b.factor.total_cmp(&a.factor));
+    found
+}
+
+/// Whether `slow` takes at least a tenth more than `fast` by a measure in which it takes `factor` times as much, and
+/// does so for sure.
+fn is_clearly_slower(record: &Record, slow: &Row, fast: &Row, factor: f64) -> bool {
+    factor > CLEARLY && sure::verdict(record, slow, fast, factor) == Verdict::Slower
+}
+
+fn wrong_or_failed(_: &Record, rows: &[Row]) -> Vec<Found> {
     let failed = rows.iter().filter(|r| r.failed || r.wrong);
     failed
         .map(|r| {
@@ -93,17 +128,22 @@ fn same_work(a: &Row, b: &Row) -> bool {
             == (&b.model, b.allotment(), &b.task, &b.input, b.classes)
 }
 
-fn less_precise_and_no_faster(rows: &[Row]) -> Vec<Found> {
+fn less_precise_and_no_faster(record: &Record, rows: &[Row]) -> Vec<Found> {
     let mut found = Vec::new();
     for row in rows.iter().filter(|r| r.precision != "f32") {
         let full = rows
             .iter()
             .find(|f| f.precision == "f32" && f.engine == row.engine && same_work(f, row));
-        if let Some((ours, theirs)) = row.speed.zip(full.and_then(|f| f.speed))
-            && theirs >= ours
+        if let Some((full, (ours, theirs))) =
+            full.and_then(|f| Some((f, row.speed.zip(f.speed)?)))
         {
+            let told = match sure::verdict(record, row, full, theirs / ours) {
+                Verdict::Slower => "",
+                Verdict::Same => " (no difference)",
+                _ => continue,
+            };
             let why = format!(
-                "{} {}/s, while f32 on the same engine reaches {} and loses nothing",
+                "{} {}/s, while f32 on the same engine reaches {}{told} and loses nothing",
                 figure(ours),
                 row.unit(),
                 figure(theirs)
@@ -127,7 +167,7 @@ fn fastest<'a>(
         .max_by(|a, b| a.1.total_cmp(&b.1))
 }
 
-fn volumes_slower_than_slices(rows: &[Row]) -> Vec<Found> {
+fn volumes_slower_than_slices(record: &Record, rows: &[Row]) -> Vec<Found> {
     // A whole scan's time is the fair measure; records without one have the original's.
     let per_scan = |r: &Row| r.scan.map(|s| 1.0 / s.network_seconds);
     let scans = [true, false].map(|v| rows.iter().any(|r| r.volume == v && per_scan(r).is_some()));
@@ -149,7 +189,7 @@ fn volumes_slower_than_slices(rows: &[Row]) -> Vec<Found> {
     for model in models(rows.iter().filter(|r| r.volume)) {
         let arms = rows.iter().filter(|r| r.volume && r.model == model);
         if let Some((row, speed)) = fastest(arms, speed_of)
-            && images_speed > CLEARLY * speed
+            && is_clearly_slower(record, row, image, images_speed / speed)
         {
             let why = format!(
                 "at best {} on {}, {} times the time of {} on {} ({})",
@@ -177,7 +217,7 @@ fn models<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<&'a str> {
     names
 }
 
-fn beaten_engines(rows: &[Row]) -> Vec<Found> {
+fn beaten_engines(record: &Record, rows: &[Row]) -> Vec<Found> {
     let mut modes: Vec<String> = Vec::new();
     for row in rows.iter().filter(|r| r.is_measured()) {
         if !modes.contains(&row.mode()) {
@@ -188,8 +228,7 @@ fn beaten_engines(rows: &[Row]) -> Vec<Found> {
     for mode in &modes {
         // A winner that is no less precise, so that nobody is sent to fewer bits for speed alone.
         let beaten = (modes.iter().filter(|m| *m != mode && m.ends_with("f32")))
-            .filter_map(|other| Some((other, ratios(rows, mode, other)?)))
-            .filter(|(_, (least, _, _))| *least > CLEARLY)
+            .filter_map(|other| Some((other, ratios(record, rows, mode, other)?)))
             .max_by(|a, b| a.1.0.total_cmp(&b.1.0));
         if let Some((winner, (least, most, count))) = beaten {
             let times = match count {
@@ -202,21 +241,27 @@ fn beaten_engines(rows: &[Row]) -> Vec<Found> {
     found
 }
 
-/// The least and the largest factor by which `other` is faster than `mode`, over what both ran.
-fn ratios(rows: &[Row], mode: &str, other: &str) -> Option<(f64, f64, usize)> {
+/// The least and the largest factor by which `other` is faster than `mode`, over what both ran; `None` unless it is
+/// clearly so on all of it.
+fn ratios(record: &Record, rows: &[Row], mode: &str, other: &str) -> Option<(f64, f64, usize)> {
     let mut all: Vec<f64> = Vec::new();
     for row in rows.iter().filter(|r| r.mode() == mode) {
         let rival = rows.iter().find(|r| r.mode() == other && same_work(r, row));
-        if let Some((ours, theirs)) = row.speed.zip(rival.and_then(|r| r.speed)) {
-            all.push(theirs / ours);
+        let Some((rival, (ours, theirs))) = rival.and_then(|r| Some((r, row.speed.zip(r.speed)?)))
+        else {
+            continue;
+        };
+        if !is_clearly_slower(record, row, rival, theirs / ours) {
+            return None;
         }
+        all.push(theirs / ours);
     }
     let least = all.iter().copied().min_by(f64::total_cmp)?;
     let most = all.iter().copied().max_by(f64::total_cmp)?;
     Some((least, most, all.len()))
 }
 
-fn beaten_models(rows: &[Row]) -> Vec<Found> {
+fn beaten_models(record: &Record, rows: &[Row]) -> Vec<Found> {
     let mut found = Vec::new();
     for decoder in [None, Some(Decoder::Fpn), Some(Decoder::Unet)] {
         let of_kind = || {
@@ -234,7 +279,7 @@ fn beaten_models(rows: &[Row]) -> Vec<Found> {
                     .zip(rival.params)
                     .is_some_and(|(a, b)| a > CLEARLY * b);
                 let memory = row.memory.zip(rival.memory).is_none_or(|(a, b)| a >= b);
-                faster > CLEARLY * speed && smaller && memory
+                smaller && memory && is_clearly_slower(record, row, rival, faster / speed)
             };
             let winner = (best.iter().copied().filter(beats)).max_by(|a, b| a.1.total_cmp(&b.1));
             if let Some((rival, faster)) = winner {
@@ -259,9 +304,10 @@ mod tests {
     use super::*;
     use crate::recommend::tests::row;
     use crate::record::Status;
+    use crate::record::tests::sample;
 
     fn found(rows: &[Row]) -> Vec<(String, String)> {
-        let all = warnings(rows, &[]).into_iter();
+        let all = warnings(&sample(), rows, &[], None).into_iter();
         all.map(|w| (w.what, w.why)).collect()
     }
 
@@ -276,7 +322,7 @@ mod tests {
                    parameters; the accuracy of neither was measured";
         assert_eq!(found(&rows), [("resnet18+fpn".to_owned(), why.to_owned())]);
         assert!(
-            warnings(&rows, &["resnet18+fpn"]).is_empty(),
+            warnings(&sample(), &rows, &["resnet18+fpn"], None).is_empty(),
             "what is recommended is spared"
         );
     }
@@ -313,7 +359,7 @@ mod tests {
             row("a+fpn", "openvino f32", 40.0, 2.0),
             row("a+fpn", "openvino int8", 30.0, 2.0),
         ];
-        let all = warnings(&rows, &[]);
+        let all = warnings(&sample(), &rows, &[], None);
         assert_eq!(all[0].rule, "less precise and no faster");
         assert_eq!(all[0].what, "a+fpn on openvino int8");
         assert!(
@@ -352,7 +398,7 @@ mod tests {
 
     #[test]
     fn what_failed_or_was_wrong_is_named_with_its_reason() {
-        let mut arm = crate::record::tests::sample().arms[2].clone();
+        let mut arm = sample().arms[2].clone();
         arm.reason = Some("out of memory".into());
         let mut rows = Vec::new();
         for status in [Status::Failed, Status::Wrong] {

@@ -3,6 +3,8 @@
 use serde::Serialize;
 
 use super::figure;
+#[cfg(doc)]
+use crate::accuracy::Accuracy;
 use crate::report::Row;
 
 /// Limits that the user sets; `None` sets none.
@@ -14,6 +16,8 @@ pub struct Limits {
     pub min_speed: Option<f64>,
     /// The most peak memory, in MiB.
     pub memory: Option<f64>,
+    /// The least that is kept of a reference's answers ([`Accuracy::kept`]).
+    pub keep_accuracy: Option<f64>,
 }
 
 /// One kind of limit.
@@ -24,6 +28,11 @@ struct Kind {
     value: fn(&Row) -> Option<f64>,
     /// Whether the bound is the most that is allowed, not the least.
     most: bool,
+    /// Whether what was not measured passes. So it is with accuracy: full precision is what others are
+    /// compared with, and is itself compared with nothing.
+    unknown_passes: bool,
+    /// The bound and figures as text.
+    shown: fn(f64) -> String,
 }
 
 const KINDS: &[Kind] = &[
@@ -33,6 +42,8 @@ const KINDS: &[Kind] = &[
         bound: |l| l.max_params,
         value: |r| r.params,
         most: true,
+        unknown_passes: false,
+        shown: figure,
     },
     Kind {
         option: "--min-speed",
@@ -40,6 +51,8 @@ const KINDS: &[Kind] = &[
         bound: |l| l.min_speed,
         value: |r| r.speed,
         most: false,
+        unknown_passes: false,
+        shown: figure,
     },
     Kind {
         option: "--memory",
@@ -47,6 +60,17 @@ const KINDS: &[Kind] = &[
         bound: |l| l.memory,
         value: |r| r.memory,
         most: true,
+        unknown_passes: false,
+        shown: figure,
+    },
+    Kind {
+        option: "--keep-accuracy",
+        unit: "",
+        bound: |l| l.keep_accuracy,
+        value: |r| Some(r.accuracy.as_ref()?.kept()?.1),
+        most: false,
+        unknown_passes: true,
+        shown: |v| v.to_string(),
     },
 ];
 
@@ -59,6 +83,8 @@ pub struct Effect {
     pub beyond: usize,
     /// Arms that it leaves out because the figure was not measured.
     pub unknown: usize,
+    /// Arms that it lets pass although the figure was not measured.
+    pub unjudged: usize,
     /// All arms that it looked at.
     pub of: usize,
 }
@@ -85,6 +111,12 @@ impl Kind {
         };
         Some((over / bound.abs().max(1e-9)).max(0.0))
     }
+
+    /// The same, with 0 for what passes without a figure.
+    fn excess(&self, row: &Row, bound: f64) -> Option<f64> {
+        let beyond = self.beyond(row, bound);
+        beyond.or(self.unknown_passes.then_some(0.0))
+    }
 }
 
 impl Limits {
@@ -95,17 +127,23 @@ impl Limits {
     /// Whether an arm meets all of them; an unknown figure meets none.
     pub fn admit(&self, row: &Row) -> bool {
         self.set()
-            .all(|(kind, bound)| kind.beyond(row, bound) == Some(0.0))
+            .all(|(kind, bound)| kind.excess(row, bound) == Some(0.0))
     }
 
     /// What each of the limits did to the arms.
     pub fn effects(&self, rows: &[&Row]) -> Vec<Effect> {
         let effect = |(kind, bound): (&Kind, f64)| {
             let found = rows.iter().map(|r| kind.beyond(r, bound));
+            let unmeasured = found.clone().filter(Option::is_none).count();
+            let (unknown, unjudged) = match kind.unknown_passes {
+                true => (0, unmeasured),
+                false => (unmeasured, 0),
+            };
             Effect {
-                limit: format!("{} {}", kind.option, figure(bound)),
-                beyond: found.clone().filter(|b| b.is_some_and(|b| b > 0.0)).count(),
-                unknown: found.filter(Option::is_none).count(),
+                limit: format!("{} {}", kind.option, (kind.shown)(bound)),
+                beyond: found.filter(|b| b.is_some_and(|b| b > 0.0)).count(),
+                unknown,
+                unjudged,
                 of: rows.len(),
             }
         };
@@ -117,20 +155,19 @@ impl Limits {
         // A figure that was not measured counts as twice the bound: worse than a near miss.
         let distance = |r: &Row| -> f64 {
             self.set()
-                .map(|(k, bound)| k.beyond(r, bound).unwrap_or(1.0))
+                .map(|(k, bound)| k.excess(r, bound).unwrap_or(1.0))
                 .sum()
         };
         let row = (rows.iter()).min_by(|a, b| distance(a).total_cmp(&distance(b)))?;
         let miss = |(kind, bound): (&Kind, f64)| {
-            let limit = format!("{} {}", kind.option, figure(bound));
-            match ((kind.value)(row), kind.beyond(row, bound)) {
+            let limit = format!("{} {}", kind.option, (kind.shown)(bound));
+            match ((kind.value)(row), kind.excess(row, bound)) {
                 (Some(value), Some(beyond)) if beyond > 0.0 => Some(format!(
-                    "{limit} by {:.0} % ({} {})",
+                    "{limit} by {:.0} % ({})",
                     (100.0 * beyond).ceil(),
-                    figure(value),
-                    kind.unit
+                    format!("{} {}", (kind.shown)(value), kind.unit).trim_end()
                 )),
-                (None, _) => Some(format!("{limit} (not measured)")),
+                (None, None) => Some(format!("{limit} (not measured)")),
                 _ => None,
             }
         };

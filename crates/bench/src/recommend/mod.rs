@@ -5,6 +5,7 @@
 
 mod avoid;
 mod limits;
+mod sure;
 pub mod pareto;
 mod text;
 
@@ -15,6 +16,7 @@ pub use avoid::Warning;
 pub use limits::{Effect, Limits, NearestMiss};
 pub use text::render;
 
+use crate::accuracy::{Accuracy, share};
 use crate::record::Record;
 use crate::report::Row;
 
@@ -129,8 +131,8 @@ pub struct Recommendation {
 pub struct Choice {
     /// The arm with its figures.
     pub arm: Row,
-    /// How accurate it is. Records hold no accuracy yet, so this is nothing: not measured.
-    pub accuracy: Option<f64>,
+    /// How much of a reference's answers it keeps; nothing where that was not measured.
+    pub accuracy: Option<Accuracy>,
     /// Why, with figures.
     pub reason: String,
 }
@@ -165,7 +167,7 @@ pub fn advise(file: &str, record: &Record, limits: &Limits, top: usize) -> Advic
         limits: *limits,
         effects: limits.effects(&candidates),
         nearest_miss: left_out.then(|| limits.nearest_miss(&candidates)).flatten(),
-        avoid: avoid::warnings(&rows, &spared),
+        avoid: avoid::warnings(record, &rows, &spared, limits.keep_accuracy),
         uses,
         pareto: front,
     }
@@ -204,7 +206,7 @@ fn recommend(rule: &Use, all: &[&Row], admitted: &[&Row], top: usize) -> Recomme
     let choices: Vec<Choice> = (best.iter().enumerate().take(top))
         .map(|(i, (row, merit))| Choice {
             arm: (*row).clone(),
-            accuracy: None,
+            accuracy: row.accuracy.clone(),
             reason: reason(rule, row, *merit, best.get(i + 1)),
         })
         .collect();
@@ -224,9 +226,11 @@ fn recommend(rule: &Use, all: &[&Row], admitted: &[&Row], top: usize) -> Recomme
 
 /// What the choice has, and how far the next model is behind.
 fn reason(rule: &Use, row: &Row, merit: f64, next: Option<&(&Row, f64)>) -> String {
-    let bits = match row.precision.as_str() {
-        "f32" => String::new(),
-        bits => format!(" in {bits}, whose accuracy may differ from f32's"),
+    let kept = row.accuracy.as_ref().and_then(Accuracy::kept);
+    let bits = match (row.precision.as_str(), kept) {
+        ("f32", _) => String::new(),
+        (bits, None) => format!(" in {bits}, whose accuracy was not measured"),
+        (bits, Some((what, kept))) => format!(" in {bits}, {what} {}", share(kept)),
     };
     let ours = format!("{} {}{bits}", figure(merit.abs()), unit(rule.unit, row));
     let Some((rival, theirs)) = next else {
@@ -346,7 +350,7 @@ pub(crate) mod tests {
         let reason = &advice.uses[0].choices[0].reason;
         assert_eq!(
             reason,
-            "60.0 img/s in int8, whose accuracy may differ from f32's; next is regnetx_004+fpn with 50.0"
+            "60.0 img/s in int8, whose accuracy was not measured; next is regnetx_004+fpn with 50.0"
         );
     }
 
@@ -370,6 +374,40 @@ pub(crate) mod tests {
         );
         assert_eq!((advice.effects[0].beyond, advice.effects[0].of), (2, 5));
         assert_eq!(advice.nearest_miss, None);
+    }
+
+    #[test]
+    fn what_keeps_less_accuracy_than_asked_for_is_not_recommended_and_named() {
+        let mut record = record(SMALL);
+        record.arms[1].accuracy = Some(Accuracy {
+            against: "native f32".into(),
+            label_agreement: Some(0.98),
+            mean_dice: Some(0.953),
+            ..Accuracy::default()
+        });
+        let asking = |keep_accuracy| {
+            let limits = Limits {
+                keep_accuracy,
+                ..Limits::default()
+            };
+            advise("r.json", &record, &limits, 1)
+        };
+        let advice = asking(Some(0.99));
+        assert_eq!(chosen(&advice)[0].1, ["regnetx_004+fpn"]);
+        let effect = &advice.effects[0];
+        assert_eq!((effect.beyond, effect.unknown, effect.unjudged), (1, 0, 4));
+        let warning = &advice.avoid[0];
+        assert_eq!(warning.what, "resnet18+fpn on openvino int8");
+        assert_eq!(
+            warning.why,
+            "mean Dice 0.9530 is below 0.99 (label agreement 0.9800, mean Dice 0.9530 against native f32)"
+        );
+        // What keeps enough is recommended with the figure.
+        let advice = asking(Some(0.95));
+        let best = &advice.uses[0].choices[0];
+        assert_eq!(best.arm.mode(), "openvino int8");
+        assert!(best.reason.starts_with("60.0 img/s in int8, mean Dice 0.9530; next"));
+        assert!(advice.avoid.iter().all(|w| w.rule != warning.rule));
     }
 
     #[test]

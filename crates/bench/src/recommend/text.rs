@@ -1,6 +1,7 @@
 //! Advice as a person reads it on a terminal.
 
 use super::{Advice, Choice, figure};
+use crate::accuracy::share;
 use crate::report::Row;
 use crate::table::{Align, Table};
 
@@ -87,7 +88,10 @@ fn uses(advice: &Advice) -> Table {
 }
 
 fn accuracy(choice: &Choice) -> String {
-    choice.accuracy.map_or("not measured".into(), figure)
+    let kept = choice.accuracy.as_ref().and_then(|a| a.kept());
+    kept.map_or("not measured".into(), |(what, kept)| {
+        format!("{what} {}", share(kept))
+    })
 }
 
 fn limits(advice: &Advice) -> String {
@@ -97,8 +101,12 @@ fn limits(advice: &Advice) -> String {
             0 => String::new(),
             n => format!(", and {n} for want of a figure"),
         };
+        let unjudged = match effect.unjudged {
+            0 => String::new(),
+            n => format!("; of {n} it was not measured, and they stay"),
+        };
         text += &format!(
-            "{} leaves out {} of {} arms{unknown}\n",
+            "{} leaves out {} of {} arms{unknown}{unjudged}\n",
             effect.limit, effect.beyond, effect.of
         );
     }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use slicewise_zoo::{Architecture, Decoder};
 
 use super::interval;
+use crate::accuracy::Accuracy;
 use crate::record::{Arm, Record, Status};
 use crate::scan::ScanTime;
 use crate::statistics::Interval;
@@ -83,6 +84,8 @@ pub struct Row {
     pub efficiency: Option<f64>,
     /// Peak resident memory in MiB.
     pub memory: Option<f64>,
+    /// How much of a reference's answers it keeps.
+    pub accuracy: Option<Accuracy>,
     /// Runs that count.
     pub runs: Option<usize>,
 }
@@ -140,6 +143,11 @@ impl Row {
             gmacs: arm.macs.map(|m| m as f64 / 1e9),
             efficiency: speed.zip(params).map(|(s, p)| s / p),
             memory: arm.peak_rss_bytes.map(|b| b as f64 / f64::from(1 << 20)),
+            accuracy: arm.accuracy.as_ref().map(|a| Accuracy {
+                against: name(&a.against),
+                data: a.data.as_deref().map(text),
+                ..a.clone()
+            }),
             runs: statistics.map(|s| s.runs),
         }
     }
