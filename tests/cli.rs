@@ -579,6 +579,10 @@ fn the_doctor_describes_this_machine() {
     let Ran { code, out, .. } = run("doctor --json");
     assert_eq!(code, Some(0));
     let found: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(
+        (&found["kind"], &found["schema"]),
+        (&"slicewise-doctor".into(), &1.into())
+    );
     assert!(found["machine"]["usable_threads"].as_u64() >= Some(1));
     let peak = &found["peak"];
     assert!(

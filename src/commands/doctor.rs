@@ -24,6 +24,10 @@ pub(crate) struct Args {
 
 #[derive(Serialize)]
 struct Findings {
+    /// Tells this from other JSON.
+    kind: &'static str,
+    /// The layout's version.
+    schema: u32,
     slicewise: &'static str,
     machine: Machine,
     peak: PeakFound,
@@ -79,6 +83,8 @@ impl PeakFound {
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let machine = Machine::read();
     let findings = Findings {
+        kind: "slicewise-doctor",
+        schema: 1,
         slicewise: env!("CARGO_PKG_VERSION"),
         peak: PeakFound::measure(&machine)?,
         machine,

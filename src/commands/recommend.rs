@@ -23,6 +23,7 @@ Examples:
   slicewise recommend                                  from the newest record in slicewise-bench/
   slicewise recommend results/fpn.json --top 3
   slicewise recommend --max-params 5 --min-speed 20 --memory 500
+  slicewise recommend results/quantization.json --keep-accuracy 0.99
   slicewise recommend --json | jq '.uses[0].choices[0].arm.model'
 
 Limits that nobody meets end with exit code 1 and the nearest miss.")]
@@ -38,6 +39,10 @@ pub(crate) struct Args {
     /// The most peak memory, in MiB; what was not measured does not count as little
     #[arg(long, value_name = "MB", value_parser = options::positive)]
     memory: Option<f64>,
+    /// The least that an arm keeps of full precision's answers, from 0 to 1: the smallest of label agreement,
+    /// foreground agreement and mean Dice. What was not measured stays and says so
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    keep_accuracy: Option<f64>,
     /// Models for each use
     #[arg(long, value_name = "N", default_value_t = 1,
         value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1000))]
@@ -45,6 +50,11 @@ pub(crate) struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|v| (0.0..=1.0).contains(v));
+    share.ok_or_else(|| "write a share from 0 to 1, like 0.99".to_owned())
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -56,6 +66,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         max_params: args.max_params,
         min_speed: args.min_speed,
         memory: args.memory,
+        keep_accuracy: args.keep_accuracy,
     };
     let advice = recommend::advise(&path.display().to_string(), &record, &limits, args.top);
     if args.json {

@@ -104,6 +104,9 @@ mod tests {
             label_agreement: Some(f64::NAN),
             ..Accuracy::default()
         };
-        assert_eq!((nonsense.kept(), nonsense.told().as_str()), (None, "not measured"));
+        assert_eq!(
+            (nonsense.kept(), nonsense.told().as_str()),
+            (None, "not measured")
+        );
     }
 }

@@ -13,7 +13,10 @@
 //! 3. How far the yardstick's arms scatter is what a new process does to an arm without any change. A
 //!    difference counts only beyond [`SCATTER`] times that, beyond both noise floors, and beyond
 //!    [`SMALLEST_UNPAIRED`].
-//! 4. The interval is the exact one of Mann and Whitney ([`crate::shift`]).
+//! 4. On a machine that others use, visits are disturbed for many rounds on end, and intervals of all visits are
+//!    then too narrow for what differs between runs. Arms whose code is the same show it by intervals that
+//!    exclude the common shift; a difference counts only beyond the farthest of them.
+//! 5. The interval is the exact one of Mann and Whitney ([`crate::shift`]).
 
 use serde::Serialize;
 
@@ -232,11 +235,13 @@ pub fn between(a: &Record, b: &Record) -> Compared {
     let logs: Vec<f64> = yardstick.iter().map(|p| p.log).collect();
     let common = median(&logs).unwrap_or(0.0);
     let scatter = scatter(&yardstick, common);
+    let untrue = untrue(&yardstick, common, which);
     let floor = |r: &Record| r.noise_floor.map_or(0.0, |f| f.floor);
     let margin = SMALLEST_UNPAIRED
         .max(floor(a))
         .max(floor(b))
-        .max(SCATTER * scatter.unwrap_or(0.0));
+        .max(SCATTER * scatter.unwrap_or(0.0))
+        .max(untrue.exp_m1());
     compared.common =
         common_shift(&pairs, which, margin, (a, b), reference).map(|comparison| Common {
             comparison,
@@ -350,6 +355,17 @@ fn scatter(yardstick: &[&Pair<'_>], middle: f64) -> Option<f64> {
     let explained = BY_WIDTH * median(&widths)?;
     let beyond = (seen * seen - explained * explained).max(0.0).sqrt();
     (yardstick.len() >= FEWEST_ARMS).then_some(beyond)
+}
+
+/// How far intervals miss `middle` of arms that cannot have moved from it: the farthest, if their code is the
+/// same. Of other arms [`SCATTER`] times the middle one, because some may have changed.
+fn untrue(yardstick: &[&Pair<'_>], middle: f64, which: Yardstick) -> f64 {
+    let miss = |i: Interval| (i.low - middle).max(middle - i.high).max(0.0);
+    let misses = yardstick.iter().filter_map(|p| p.interval.map(miss));
+    match which {
+        Yardstick::Unchanged => misses.fold(0.0, f64::max),
+        _ => SCATTER * median(&misses.collect::<Vec<_>>()).unwrap_or(0.0),
+    }
 }
 
 /// What the yardstick moved by in milliseconds, not beside the reference arm.

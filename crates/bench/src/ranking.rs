@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::accuracy::{Accuracy, share};
 use crate::record::{Arm, Record, Status};
 use crate::statistics::Interval;
 use crate::table::{Align, Table};
@@ -43,11 +44,8 @@ pub fn table(record: &Record) -> Table {
     if record.arms.iter().any(|a| a.streams > 1) {
         columns.insert(2, ("streams", Right, |a| a.streams.max(1).to_string()));
     }
-    for (header, _, of) in Accuracy::FIGURES {
-        if record.arms.iter().any(|a| finite(a.accuracy.as_ref().and_then(of)).is_some()) {
-            columns.push((header, Right, of));
-        }
-    }
+    let is_known = |(_, _, cell): &Column| record.arms.iter().any(|a| cell(a) != "-");
+    columns.extend(ACCURACY.into_iter().filter(is_known));
     if record.has_volumes() {
         columns.insert(1, ("type", Left, |a| a.dimensions.clone()));
         let speed = |a: &Arm| figure(a.equivalent_images());
@@ -69,6 +67,29 @@ pub fn table(record: &Record) -> Table {
         table.row(std::iter::once((place + 1).to_string()).chain(cells));
     }
     table
+}
+
+/// Columns of what arms keep of a reference's answers, each shown where any arm has it.
+const ACCURACY: [Column; 5] = [
+    ("labels", Align::Right, |a| {
+        accuracy(a, |a| a.label_agreement.map(share))
+    }),
+    ("foreground", Align::Right, |a| {
+        accuracy(a, |a| a.foreground_agreement.map(share))
+    }),
+    ("Dice", Align::Right, |a| {
+        accuracy(a, |a| a.mean_dice.map(share))
+    }),
+    ("worst Dice", Align::Right, |a| {
+        accuracy(a, |a| a.worst_class_dice.map(share))
+    }),
+    ("SQNR dB", Align::Right, |a| {
+        accuracy(a, |a| a.sqnr_db.map(short))
+    }),
+];
+
+fn accuracy(arm: &Arm, of: fn(&Accuracy) -> Option<String>) -> String {
+    arm.accuracy.as_ref().and_then(of).unwrap_or("-".into())
 }
 
 /// The `most` fastest arms so far as lines of a table, for a terminal that shows them growing.
@@ -300,6 +321,24 @@ mod tests {
             lines[3].contains("fast+fpn") && lines[3].ends_with("1.56"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn accuracy_is_shown_where_any_arm_has_it() {
+        let mut record = sample();
+        record.arms[0].accuracy = Some(Accuracy {
+            mean_dice: Some(0.991_26),
+            sqnr_db: Some(31.04),
+            ..Accuracy::default()
+        });
+        let text = table(&record).to_string();
+        let lines: Vec<_> = text.lines().collect();
+        assert!(
+            lines[0].ends_with("Dice  SQNR dB") && !text.contains("worst"),
+            "{text}"
+        );
+        assert!(lines[3].ends_with("0.9913     31.0"), "{text}");
+        assert!(lines[2].trim_end().ends_with("-        -"), "{text}");
     }
 
     #[test]

@@ -134,8 +134,7 @@ fn less_precise_and_no_faster(record: &Record, rows: &[Row]) -> Vec<Found> {
         let full = rows
             .iter()
             .find(|f| f.precision == "f32" && f.engine == row.engine && same_work(f, row));
-        if let Some((full, (ours, theirs))) =
-            full.and_then(|f| Some((f, row.speed.zip(f.speed)?)))
+        if let Some((full, (ours, theirs))) = full.and_then(|f| Some((f, row.speed.zip(f.speed)?)))
         {
             let told = match sure::verdict(record, row, full, theirs / ours) {
                 Verdict::Slower => "",

@@ -5,8 +5,8 @@
 
 mod avoid;
 mod limits;
-mod sure;
 pub mod pareto;
+mod sure;
 mod text;
 
 use serde::Serialize;
@@ -406,7 +406,10 @@ pub(crate) mod tests {
         let advice = asking(Some(0.95));
         let best = &advice.uses[0].choices[0];
         assert_eq!(best.arm.mode(), "openvino int8");
-        assert!(best.reason.starts_with("60.0 img/s in int8, mean Dice 0.9530; next"));
+        assert!(
+            best.reason
+                .starts_with("60.0 img/s in int8, mean Dice 0.9530; next")
+        );
         assert!(advice.avoid.iter().all(|w| w.rule != warning.rule));
     }
 

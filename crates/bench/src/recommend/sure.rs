@@ -80,17 +80,36 @@ mod tests {
         let cases: &[Case] = &[
             ("pairs", (&slower, 0), (&drift, 0), Verdict::Slower),
             ("the other way", (&drift, 0), (&slower, 0), Verdict::Faster),
-            ("other rounds", (&slower, 20), (&drift, 0), Verdict::Inconclusive),
+            (
+                "other rounds",
+                (&slower, 20),
+                (&drift, 0),
+                Verdict::Inconclusive,
+            ),
             ("noise", (&noise, 0), (&steady, 0), Verdict::Inconclusive),
             ("equal", (&steady, 0), (&steady, 0), Verdict::Same),
             ("apart", (&more, 20), (&steady, 0), Verdict::Slower),
-            ("few, clearly", (&more[..2], 0), (&steady[..2], 0), Verdict::Slower),
-            ("few", (&slower[..2], 0), (&drift[..2], 0), Verdict::Inconclusive),
+            (
+                "few, clearly",
+                (&more[..2], 0),
+                (&steady[..2], 0),
+                Verdict::Slower,
+            ),
+            (
+                "few",
+                (&slower[..2], 0),
+                (&drift[..2], 0),
+                Verdict::Inconclusive,
+            ),
         ];
         for (what, a, b, want) in cases {
             let (record, rows) = record(*a, *b);
             let factor = rows[0].ms.unwrap() / rows[1].ms.unwrap();
-            assert_eq!(verdict(&record, &rows[0], &rows[1], factor), *want, "{what}");
+            assert_eq!(
+                verdict(&record, &rows[0], &rows[1], factor),
+                *want,
+                "{what}"
+            );
         }
     }
 

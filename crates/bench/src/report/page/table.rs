@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 
+use crate::accuracy::{Accuracy, finite, share};
 use crate::recommend::figure;
 use crate::report::row::Row;
 use crate::report::{Group, Report};
@@ -204,6 +205,17 @@ fn columns_of_some(group: &Group) -> Vec<Column<(String, Row)>> {
             cell: |(_, r)| Cell::number(r.percentiles[1], figure),
         });
     }
+    for (i, (name, _, of)) in Accuracy::FIGURES.into_iter().enumerate() {
+        let value = |r: &Row| finite(r.accuracy.as_ref().and_then(of));
+        if group.rows.iter().any(|r| value(r).is_some()) {
+            columns.push(Column {
+                name,
+                key: name,
+                number: true,
+                cell: ACCURACY[i],
+            });
+        }
+    }
     if group.rows.iter().any(|r| r.scan.is_some()) {
         columns.push(Column {
             name: "s per scan",
@@ -213,6 +225,23 @@ fn columns_of_some(group: &Group) -> Vec<Column<(String, Row)>> {
         });
     }
     columns
+}
+
+/// What stands in a column for an arm.
+type CellOf = fn(&(String, Row)) -> Cell;
+
+/// Cells of [`Accuracy::FIGURES`].
+const ACCURACY: [CellOf; 5] = [
+    |(_, r)| accuracy(r, 0, share),
+    |(_, r)| accuracy(r, 1, share),
+    |(_, r)| accuracy(r, 2, share),
+    |(_, r)| accuracy(r, 3, share),
+    |(_, r)| accuracy(r, 4, figure),
+];
+
+fn accuracy(row: &Row, figure: usize, shown: fn(f64) -> String) -> Cell {
+    let value = row.accuracy.as_ref().and_then(Accuracy::FIGURES[figure].2);
+    Cell::number(finite(value), shown)
 }
 
 /// All arms of a group, the fastest first, those without figures last, with their reasons below.
