@@ -342,11 +342,14 @@ mod tests {
         let begin = system([10, 5], "100 0 50 800 50 0 0 0", 999_000_000);
         let end = system([60, 15], "170 0 60 850 60 0 0 20", 2_000_000);
         let usage = end.since(&begin);
-        assert_eq!(usage.cpu_ms, Some(600.0));
-        assert_eq!((usage.minor_faults, usage.major_faults), (Some(0), Some(0)));
-        // 160 ticks in all: 60 idle, 20 stolen, 60 ours.
+        assert_eq!(usage.cpu_ms, Some(650.0), "the child's 50 are among them");
+        assert_eq!(
+            (usage.minor_faults, usage.major_faults),
+            (Some(50), Some(0))
+        );
+        // 160 ticks in all: 60 idle, 20 stolen, 65 ours.
         assert_eq!(usage.steal, Some(20.0 / 160.0));
-        assert_eq!(usage.others, Some(20.0 / 160.0));
+        assert_eq!(usage.others, Some(15.0 / 160.0));
         assert_eq!(usage.joules, Some(3.0), "the counter began anew");
         assert_eq!((usage.mhz, usage.celsius), (Some(2500.0), Some(61.5)));
         assert_eq!(usage.throttled, None);
