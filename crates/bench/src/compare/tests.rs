@@ -77,6 +77,28 @@ fn a_slower_machine_is_no_slower_program() {
 }
 
 #[test]
+fn what_arms_of_the_same_code_differ_by_is_no_change_of_others() {
+    // On a machine that others use, two foreign arms take other times for a whole run, with narrow intervals.
+    let arms = |native: f64, foreign: f64| {
+        let mut arms = vec![(N, 1.0), (N, native)];
+        arms.extend([(O, 3.0), (O, 4.0), (O, 5.0), (O, 6.0), (O, foreign)]);
+        arms
+    };
+    let a = record(&arms(2.0, 7.0), 1.0, "x");
+    let changed = |native, foreign| {
+        let c = between(&a, &record(&arms(native, foreign), 1.0, "y"));
+        c.changes[1].comparison.verdict
+    };
+    assert_eq!(changed(2.2, 7.0), Slower);
+    assert_ne!(changed(2.2, 9.1), Slower, "30 % are nothing here");
+    assert_eq!(changed(3.0, 9.1), Slower);
+    // Nor of themselves.
+    let c = between(&a, &record(&arms(2.0, 9.1), 1.0, "x"));
+    let named = |v: &Verdict| [Faster, Slower].contains(v);
+    assert!(!verdicts(&c).iter().any(named), "{c:#?}");
+}
+
+#[test]
 fn one_arm_that_changed_is_found_and_the_others_are_not_blamed() {
     let before = [(N, 1.0), (N, 2.0), (N, 3.0), (N, 4.0), (N, 5.0)];
     for changed in 0..5 {
