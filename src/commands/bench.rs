@@ -13,6 +13,7 @@ use slicewise_bench::campaign::{self, Event, Limits};
 use slicewise_bench::conditions;
 use slicewise_bench::lab::{EngineLab, Roster};
 use slicewise_bench::machine::Machine;
+use slicewise_bench::model::Data;
 use slicewise_bench::plan::{self, Request};
 use slicewise_bench::record::{KIND, Options, Record, SCHEMA, Scenario};
 use slicewise_bench::rounds::{Protocol, SystemClock};
@@ -81,6 +82,15 @@ pub(crate) struct Args {
     /// combined, as the original]
     #[arg(long, value_name = "N")]
     classes: Option<usize>,
+    /// A folder with trained weights, MODEL.safetensors; without them, a deterministic fill
+    #[arg(long, value_name = "DIR")]
+    weights: Option<PathBuf>,
+    /// A folder of images (.npy, .png) to find the ranges of int8 with; without it, noise
+    #[arg(long, value_name = "DIR")]
+    calibrate: Option<PathBuf>,
+    /// A folder of images to compare every arm's answers on with native f32: accuracy beside speed
+    #[arg(long, value_name = "DIR", requires = "weights")]
+    validate: Option<PathBuf>,
     /// The scan that 2d-vs-3d is about: voxels and millimetres [default: 512x512x300@0.8x0.8x1.5]
     #[arg(long, value_name = "XxYxZ@DXxDYxDZ")]
     scan: Option<Scan>,
@@ -108,8 +118,8 @@ pub(crate) struct Args {
     in_process: bool,
     /// Go on with a record that was broken off; what was asked for is in it, only --seconds may be given anew
     #[arg(long, value_name = "RECORD", conflicts_with_all = [
-        "suite", "models", "engines", "precision", "threads", "scenario", "task", "size", "classes",
-        "scan", "reference", "quick", "rounds", "no_trials", "in_process", "out"
+        "suite", "models", "engines", "precision", "threads", "scenario", "task", "size", "classes", "weights",
+        "calibrate", "validate", "scan", "reference", "quick", "rounds", "no_trials", "in_process", "out"
     ])]
     resume: Option<PathBuf>,
     /// Print the record as JSON instead of the table
@@ -312,6 +322,11 @@ fn request(args: &Args) -> Request {
         image,
         volume,
         classes: args.classes,
+        data: Data {
+            weights: args.weights.clone(),
+            calibration: args.calibrate.clone(),
+            validation: args.validate.clone(),
+        },
     }
 }
 

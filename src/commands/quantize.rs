@@ -206,16 +206,12 @@ impl Work<'_> {
         };
         let options = quantize_options(self.args);
         let placement = quantize::place(&graph, &options)?;
-        let levels = match options.activations {
-            Activations::Asymmetric => 255.0,
-            Activations::Symmetric => 254.0,
-        };
         let calibration = quantize::calibrate(
             &graph,
             &placement.watched(),
             self.images,
             self.args.method,
-            levels,
+            options.levels(),
             &mut compile,
             &mut progress,
         )?;
@@ -284,7 +280,7 @@ fn quantize_options(args: &Args) -> Options {
         "always" => true,
         "never" => false,
         _ => {
-            let reduce = !multiplies_in_32_bits();
+            let reduce = !quantize::sums_in_32_bits();
             if reduce {
                 eprintln!(
                     "note: this CPU has no VNNI and adds two products in 16 bits: weights keep to 7 bits so that \
@@ -311,18 +307,6 @@ fn quantize_options(args: &Args) -> Options {
         },
         correct_bias: args.bias_correction,
         keep: args.keep.iter().cloned().collect::<BTreeSet<_>>(),
-    }
-}
-
-/// Whether 8-bit products are summed in 32 bits at once, as VNNI does.
-fn multiplies_in_32_bits() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    {
-        is_x86_feature_detected!("avx512vnni") || is_x86_feature_detected!("avxvnni")
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        true
     }
 }
 

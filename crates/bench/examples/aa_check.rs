@@ -285,6 +285,7 @@ impl Laboratory for Slowing<'_> {
             load_ms: loaded.load_ms,
             settings: loaded.settings,
             check: loaded.check,
+            accuracy: None,
             first_ms: loaded.first_ms,
             burst: loaded.burst,
         })

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::accuracy::Accuracy;
 use crate::conditions::Usage;
+use crate::model::Data;
 use crate::scan::ScanTime;
 use crate::statistics::{CONFIDENCE, Interval, Latency, Summary, median, median_interval};
 use crate::verdict::Comparison;
@@ -35,6 +36,9 @@ pub struct Arm {
     pub input: Vec<usize>,
     /// Classes of the head.
     pub classes: Option<usize>,
+    /// Weights and images of the user's, where they stand in the place of the fill and of noise.
+    #[serde(skip_serializing_if = "Data::is_empty")]
+    pub data: Data,
     /// Parameters of the deployed form, as the reference counts them.
     pub parameters: Option<u64>,
     /// Those of the encoder alone.

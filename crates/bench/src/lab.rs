@@ -11,13 +11,15 @@ use std::time::{Duration, Instant};
 use slicewise_engines::{
     self as engines, Availability, CompileOptions, Engine, Precision, Session, process,
 };
-use slicewise_graph::{Graph, GraphError, Tensor, reference};
-use slicewise_zoo as zoo;
+use slicewise_graph::{Tensor, reference};
+use slicewise_quantize::{Counts, Images};
 
+use crate::accuracy::Accuracy;
 use crate::campaign::{Laboratory, Loaded, Refusal, Trial, TrialError};
 use crate::check;
 use crate::machine;
-use crate::plan::{self, Offer};
+use crate::model::{self, one_line};
+use crate::plan::Offer;
 use crate::record::{AbsentEngine, Arm, Check, EngineFacts};
 use crate::rounds::{Elsewhere, Workload};
 
@@ -32,10 +34,6 @@ const LONGEST_BURST: usize = 64;
 /// Networks of at most this many multiply-accumulates are checked against plain arithmetic, which takes
 /// about a second for as many.
 const PLAIN_MACS: u64 = 50_000_000;
-
-/// GhostNet multiplies by sigmoids, which the usual fill drives so far that rounding alone changes the
-/// answer by a quarter; then no output would be right. See `tools/reference/README.md`.
-const GATED: (&str, f32) = ("ghostnet", 0.75);
 
 /// What the output of other arms is compared with.
 pub(crate) const NATIVE: &str = "native";
@@ -192,6 +190,51 @@ impl<'a> EngineLab<'a> {
         self.expected = Some(expected);
         Ok(last)
     }
+
+    /// How far the arm's answers on the user's images agree with those of the native engine in f32; `None`
+    /// where there are no images, or nothing to compare.
+    fn accuracy(&self, arm: &Arm, network: &mut Network) -> Result<Option<Accuracy>, String> {
+        let exact = arm.engine == NATIVE && arm.precision.parse() == Ok(Precision::F32);
+        let (Some(images), [session, ..]) = (model::validation(arm)?, &mut network.streams[..])
+        else {
+            return Ok(None);
+        };
+        if exact || arm.batch() != 1 {
+            return Ok(None);
+        }
+        let options = CompileOptions {
+            precision: Precision::F32,
+            threads: CompileOptions::default().threads,
+            ..compile_options(arm)?
+        };
+        let engine = engines::load(NATIVE).map_err(one_line)?;
+        let reference = engine.compile(&model::floats(arm)?, &options);
+        let mut reference = reference.map_err(one_line)?;
+        let mut counts = Counts::default();
+        for i in 0..images.count() {
+            if (self.stop)() {
+                return Ok(None);
+            }
+            let image = [images.load(i).map_err(one_line)?];
+            let want = reference.run(&image).map_err(one_line)?;
+            let got = session.run(&image).map_err(one_line)?;
+            for (want, got) in want.iter().zip(got).take(1) {
+                counts.add(want, got)?;
+            }
+        }
+        let agreement = counts.agreement();
+        let folder = arm.data.validation.as_ref();
+        Ok(Some(Accuracy {
+            against: "native f32".to_owned(),
+            data: folder.map(|f| f.display().to_string()),
+            inputs: Some(images.count()),
+            label_agreement: Some(agreement.labels),
+            foreground_agreement: Some(agreement.foreground),
+            mean_dice: Some(agreement.mean_dice),
+            worst_class_dice: Some(agreement.worst_dice),
+            sqnr_db: agreement.sqnr_db,
+        }))
+    }
 }
 
 impl Laboratory for EngineLab<'_> {
@@ -235,6 +278,7 @@ impl Laboratory for EngineLab<'_> {
         let first = run_once(network).map_err(Refusal::Failed)?;
         loaded.first_ms = (network.streams.len() == 1).then_some(first * 1e3);
         loaded.check = self.check(arm, network)?;
+        loaded.accuracy = self.accuracy(arm, network).map_err(Refusal::Failed)?;
         if network.streams.len() > 1 {
             let warm = run_once(network).map_err(Refusal::Failed)?;
             let longest = (BURST.as_secs_f64() / warm.max(1e-6)).ceil() as usize;
@@ -279,19 +323,6 @@ fn run_once(network: &mut Network) -> Result<f64, String> {
     Ok(time.as_secs_f64())
 }
 
-/// Builds the arm's model with the deterministic fill.
-fn graph(arm: &Arm) -> Result<Graph, String> {
-    let mut graph = zoo::build(&arm.model, &plan::options_of(arm)).map_err(one_line)?;
-    let gain = match arm.model.starts_with(GATED.0) {
-        true => GATED.1,
-        false => 1.0,
-    };
-    graph
-        .load(|name, sizes| Ok::<_, GraphError>(zoo::fill_parameter(name, sizes, gain)))
-        .map_err(one_line)?;
-    Ok(graph)
-}
-
 fn compile_options(arm: &Arm) -> Result<CompileOptions, String> {
     Ok(CompileOptions {
         task: arm.task.parse()?,
@@ -304,7 +335,7 @@ fn compile_options(arm: &Arm) -> Result<CompileOptions, String> {
 /// Compiles the arm's model, once per stream; the time is the engine's alone.
 fn load(engine: &dyn Engine, arm: &Arm) -> Result<Loaded<Network>, String> {
     let options = compile_options(arm)?;
-    let graph = graph(arm)?;
+    let graph = model::graph(arm)?;
     let begin = Instant::now();
     let streams = (0..arm.streams.max(1)).map(|_| engine.compile(&graph, &options));
     let streams: Vec<_> = streams.collect::<Result<_, _>>().map_err(one_line)?;
@@ -314,11 +345,12 @@ fn load(engine: &dyn Engine, arm: &Arm) -> Result<Loaded<Network>, String> {
         workload: Network {
             inputs: streams.len(),
             streams,
-            input: zoo::fill_input(&arm.input),
+            input: model::input(arm)?,
         },
         load_ms,
         settings: settings.into_iter().collect(),
         check: None,
+        accuracy: None,
         first_ms: None,
         burst: None,
     })
@@ -327,13 +359,13 @@ fn load(engine: &dyn Engine, arm: &Arm) -> Result<Loaded<Network>, String> {
 /// What the arm's model gives for the arm's input: by plain arithmetic if asked for, else by the native
 /// engine.
 fn expect(arm: &Arm, plain: bool) -> Result<Expected, String> {
-    let graph = graph(arm)?;
+    let graph = model::floats(arm)?;
     let options = CompileOptions {
         precision: Precision::F32,
         threads: CompileOptions::default().threads,
         ..compile_options(arm)?
     };
-    let input = [zoo::fill_input(&arm.input)];
+    let input = [model::input(arm)?];
     let (outputs, source) = if plain {
         let graph = engines::prepare(&graph, &options).map_err(one_line)?;
         let outputs = reference::run(&graph, &input).map_err(one_line)?;
@@ -349,10 +381,6 @@ fn expect(arm: &Arm, plain: bool) -> Result<Expected, String> {
         outputs,
         source: source.to_owned(),
     })
-}
-
-fn one_line(error: impl std::fmt::Display) -> String {
-    error.to_string().lines().collect::<Vec<_>>().join(" ")
 }
 
 /// The engines that a benchmark has to do with.

@@ -14,6 +14,7 @@ pub mod json;
 pub mod judge;
 pub mod lab;
 pub mod machine;
+pub mod model;
 pub mod plan;
 pub mod profile;
 pub mod program;

@@ -1,9 +1,12 @@
 //! From what a user asks for to the arms that are measured.
 
+use std::path::PathBuf;
+
 use slicewise_engines::Precision;
 use slicewise_graph::{Op, Task, cost, passes};
 use slicewise_zoo::{self as zoo, Architecture, Form, ZooError};
 
+use crate::model::Data;
 use crate::record::{Arm, Scenario, Status};
 use crate::suite::Suite;
 
@@ -32,6 +35,8 @@ pub struct Request {
     pub volume: Option<[usize; 3]>,
     /// Classes of the head.
     pub classes: Option<usize>,
+    /// The user's own data; `weights` is a folder here, of files named as the models are.
+    pub data: Data,
 }
 
 /// An engine that may run arms.
@@ -115,12 +120,14 @@ pub fn arms(request: &Request, offers: &[Offer]) -> Result<Vec<Arm>, PlanError> 
     for model in models(request)? {
         let facts = model_facts(&model, &options_for(request, &model)?)?;
         let task = task_for(request, &model)?;
+        let data = data_for(request, &model);
         for &threads in &threads(request) {
             for precision in precisions(request) {
                 for offer in offers {
                     let mut arm = describe(&model, &facts, offer, precision);
                     arm.task = task.to_string();
                     arm.threads = threads;
+                    arm.data = data.clone();
                     if request.scenario == Scenario::Throughput {
                         arm.streams = (usable_threads() / threads).max(1);
                     }
@@ -222,6 +229,17 @@ fn task_for(request: &Request, model: &str) -> Result<Task, PlanError> {
     }))
 }
 
+/// The user's data for a model: its own file of weights, if there is one.
+fn data_for(request: &Request, model: &str) -> Data {
+    let of_model = |folder: &PathBuf| folder.join(format!("{model}.safetensors"));
+    Data {
+        weights: (request.data.weights.as_ref())
+            .map(of_model)
+            .filter(|file| file.exists()),
+        ..request.data.clone()
+    }
+}
+
 fn describe(model: &str, facts: &ModelFacts, offer: &Offer, precision: Precision) -> Arm {
     let mut arm = Arm {
         model: model.to_owned(),
@@ -235,16 +253,9 @@ fn describe(model: &str, facts: &ModelFacts, offer: &Offer, precision: Precision
         macs: Some(facts.macs),
         ..Arm::default()
     };
-    let skipped = if !offer.precisions.contains(&precision) {
-        Some(format!("{} does not run {precision} here", offer.engine))
-    } else if precision == Precision::Int8 {
-        Some("int8 needs a quantized model, and the zoo's are not".to_owned())
-    } else {
-        None
-    };
-    if let Some(reason) = skipped {
+    if !offer.precisions.contains(&precision) {
         arm.status = Status::Skipped;
-        arm.reason = Some(reason);
+        arm.reason = Some(format!("{} does not run {precision} here", offer.engine));
     }
     arm
 }
@@ -291,6 +302,29 @@ mod tests {
         assert_eq!(arm.encoder_parameters, Some(1_261_664));
         assert_eq!(arm.input, [1, 3, 512, 512]);
         assert_eq!((arm.task.as_str(), arm.classes), ("labels", Some(117)));
+    }
+
+    #[test]
+    fn a_model_takes_the_file_of_its_name_from_the_folder_of_weights() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("resnet18+fpn.safetensors");
+        std::fs::write(&file, "").unwrap();
+        let request = Request {
+            models: vec!["resnet18+fpn".into(), "lcnet_100+fpn".into()],
+            data: Data {
+                weights: Some(folder.path().to_owned()),
+                validation: Some("images".into()),
+                ..Data::default()
+            },
+            ..Request::default()
+        };
+        let arms = arms(&request, &offers()[..1]).unwrap();
+        let weights: Vec<_> = arms.iter().map(|a| a.data.weights.clone()).collect();
+        assert_eq!(weights, [Some(file), None]);
+        assert!(
+            arms.iter()
+                .all(|a| a.data.validation == Some("images".into()))
+        );
     }
 
     #[test]

@@ -23,6 +23,13 @@ pub enum Method {
     Mse,
 }
 
+impl Default for Method {
+    /// What `slicewise quantize` takes: a few outliers do not cost all others their steps.
+    fn default() -> Self {
+        Method::Percentile(99.99)
+    }
+}
+
 impl Method {
     /// Whether the distribution is needed, not only its ends.
     pub(crate) fn needs_histogram(self) -> bool {

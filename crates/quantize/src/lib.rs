@@ -112,8 +112,63 @@ impl Default for Options {
 }
 
 impl Options {
+    /// The defaults, with weights of 7 bits where this CPU has no VNNI.
+    pub fn for_this_cpu() -> Self {
+        Options {
+            reduce_range: !sums_in_32_bits(),
+            ..Options::default()
+        }
+    }
+
+    /// Steps between the ends of an activation's range.
+    pub fn levels(&self) -> f64 {
+        match self.activations {
+            Activations::Asymmetric => 255.0,
+            Activations::Symmetric => 254.0,
+        }
+    }
+
     /// The largest integer of a weight.
     pub fn weight_limit(&self) -> i32 {
         if self.reduce_range { 64 } else { 127 }
     }
+}
+
+/// Whether this CPU sums products of 8 bits in 32 bits at once, as VNNI does.
+pub fn sums_in_32_bits() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        is_x86_feature_detected!("avx512vnni") || is_x86_feature_detected!("avxvnni")
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        true
+    }
+}
+
+/// Places, calibrates and quantizes in one go: a simplified graph and images to the graph of integers.
+///
+/// # Errors
+/// As [`place()`], [`calibrate()`] and [`quantize()`].
+pub fn quantize_on(
+    graph: &Graph,
+    images: &dyn Images,
+    method: Method,
+    options: &Options,
+    compile: &mut Compile<'_>,
+) -> Result<Quantized, QuantizeError> {
+    let placement = place(graph, options)?;
+    let tensors = placement.watched();
+    let mut silent = |_: &str, _: usize, _: usize| {};
+    let levels = options.levels();
+    let calibration = calibrate(
+        graph,
+        &tensors,
+        images,
+        method,
+        levels,
+        compile,
+        &mut silent,
+    )?;
+    quantize(graph, &placement, &calibration, options)
 }

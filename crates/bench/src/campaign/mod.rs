@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::accuracy::Accuracy;
 use crate::conditions::Counters;
 use crate::date::now_rfc3339;
 use crate::judge;
@@ -47,6 +48,8 @@ pub struct Loaded<W> {
     pub settings: BTreeMap<String, String>,
     /// Its output beside another's, which is close enough.
     pub check: Option<Check>,
+    /// How much of the full-precision answers it keeps, if there is something to find that out with.
+    pub accuracy: Option<Accuracy>,
     /// The first run of all, if it was made, in milliseconds.
     pub first_ms: Option<f64>,
     /// Images or volumes in a run, if not as many as the input holds.
@@ -337,6 +340,7 @@ impl<L: Laboratory> Campaign<'_, L> {
                     arm.first_ms = arm.first_ms.or(l.first_ms);
                     arm.settings = l.settings;
                     arm.check = l.check.or(arm.check.take());
+                    arm.accuracy = l.accuracy.or(arm.accuracy.take());
                     arm.burst = l.burst;
                     loaded.push(l.workload);
                     members.push(i);

@@ -42,6 +42,7 @@ impl Laboratory for FakeLab {
             load_ms: 7.0,
             settings: BTreeMap::new(),
             check: None,
+            accuracy: None,
             first_ms: None,
             burst: None,
         })

@@ -44,7 +44,7 @@ fn network(children: &[Option<u64>], inputs: usize) -> (Network, Arc<AtomicUsize
     };
     let network = Network {
         streams: children.iter().map(stream).collect(),
-        input: zoo::fill_input(&[1, 1, 2, 2]),
+        input: slicewise_zoo::fill_input(&[1, 1, 2, 2]),
         inputs,
     };
     (network, discarded)
@@ -57,6 +57,7 @@ fn trial(children: &[Option<u64>]) -> Trial {
         load_ms: 1.0,
         settings: Default::default(),
         check: None,
+        accuracy: None,
         first_ms: None,
         burst: None,
     };
