@@ -26,7 +26,7 @@ mod syntax;
 mod tag;
 mod uid;
 
-pub use files::is_dicom;
+pub use files::{extent, holds_dicom, is_dicom};
 pub use image::Image;
 pub use seg::{SegKind, SegOptions};
 pub use seg_writer::{SegWriter, write_seg};

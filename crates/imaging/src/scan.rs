@@ -34,6 +34,9 @@ const ENDS: [&str; 8] = [
     ".nii", ".nii.gz", ".hdr", ".hdr.gz", ".mha", ".mhd", ".nrrd", ".nhdr",
 ];
 
+/// The ends of the names of DICOM files, which are recognised by what is in them.
+const DICOM_ENDS: [&str; 3] = [".dcm", ".ima", ".zip"];
+
 /// Whether a file of this name is looked at where a folder of scans is given.
 pub fn is_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
@@ -43,7 +46,10 @@ pub fn is_name(name: &str) -> bool {
 /// A file's name without what says its format.
 pub fn stem(name: &str) -> &str {
     let lower = name.to_ascii_lowercase();
-    let ends = ENDS.iter().filter(|end| lower.ends_with(*end));
+    let ends = ENDS
+        .iter()
+        .chain(&DICOM_ENDS)
+        .filter(|end| lower.ends_with(*end));
     let longest = ends.map(|end| end.len()).max().unwrap_or(0);
     // The ends are ASCII, so this is the boundary of a letter.
     name.get(..name.len() - longest).unwrap_or(name)
@@ -73,6 +79,14 @@ pub fn open(path: &Path, volume: usize) -> Result<Scan, ImagingError> {
         warnings: scan.warnings,
         series: None,
     })
+}
+
+/// Opens one series of a DICOM folder or archive that may hold several, by its UID.
+///
+/// # Errors
+/// If there is no such series, or it cannot be read.
+pub fn open_series(path: &Path, uid: &str) -> Result<Scan, ImagingError> {
+    Ok(of_series(Series::find(path)?.one(path, Some(uid))?))
 }
 
 /// Opens a series that was found.

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use slicewise_imaging::dicom::{self, SegKind};
 use slicewise_imaging::{ImagingError, scan};
 
 use crate::{OutputFiles, SegmentError};
 
-/// A scan and the name of what is made of it.
+/// A scan, which is a file or the folder of a DICOM series, and the name of what is made of it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Case {
     /// The scan.
@@ -40,13 +41,21 @@ pub fn find(inputs: &[PathBuf], output: &Path) -> Result<Vec<Case>, SegmentError
             cases.push(case(input.clone(), Path::new("")));
             continue;
         }
+        if dicom::holds_dicom(input, scan::is_name)? {
+            // A path such as `.` has no name of its own.
+            let named = fs::canonicalize(input).map_err(|e| ImagingError::io(input, e))?;
+            let stem = PathBuf::from(named.file_name().unwrap_or_default());
+            let input = input.clone();
+            cases.push(Case { input, stem });
+            continue;
+        }
         let before = cases.len();
         walk(input, Path::new(""), output.as_deref(), &mut cases)?;
         if cases.len() == before {
             return Err(ImagingError::Unsupported {
                 file: input.display().to_string(),
                 problem: "the folder holds no scan".into(),
-                mend: "give a folder with .nii, .nii.gz, .hdr, .mha, .mhd, .nrrd or .nhdr files",
+                mend: "give a folder with .nii, .nii.gz, .hdr, .mha, .mhd, .nrrd, .nhdr or DICOM files",
             }
             .into());
         }
@@ -86,7 +95,14 @@ fn walk(
         let path = entry.path();
         if kind.is_dir() {
             let is_output = output.is_some() && fs::canonicalize(&path).ok().as_deref() == output;
-            if !is_output {
+            if is_output {
+                continue;
+            }
+            if dicom::holds_dicom(&path, scan::is_name)? {
+                // What is below it belongs to it.
+                let stem = below.join(entry.file_name());
+                cases.push(Case { input: path, stem });
+            } else {
                 walk(&path, &below.join(entry.file_name()), output, cases)?;
             }
         } else if scan::is_name(&entry.file_name().to_string_lossy()) && path.is_file() {
@@ -99,7 +115,13 @@ fn walk(
 impl Place {
     /// The files of `case`: beside each other in `output`, which is a folder, or named after `output` where
     /// that is the name of a NIfTI file.
-    pub fn of(case: &Case, output: &Path, statistics: bool, preview: bool) -> Self {
+    pub fn of(
+        case: &Case,
+        output: &Path,
+        statistics: bool,
+        preview: bool,
+        segmentation: Option<SegKind>,
+    ) -> Self {
         let stem = match named_file(output) {
             Some(stem) => output.with_file_name(stem),
             None => output.join(&case.stem),
@@ -120,6 +142,7 @@ impl Place {
                 slicer: with(".ctbl"),
                 statistics: statistics.then(|| with(".statistics.json")),
                 preview: preview.then(|| with(".preview.png")),
+                segmentation: segmentation.map(|kind| (with(".seg.dcm"), kind)),
             },
             manifest: with(".manifest.json"),
         }
@@ -167,19 +190,37 @@ mod tests {
         let cases = find(&[root.to_owned()], &root.join("out")).unwrap();
         let stems: Vec<_> = cases.iter().map(|c| c.stem.display().to_string()).collect();
         assert_eq!(stems, ["a", "b", "p", "x/c"]);
-        let place = Place::of(&cases[3], Path::new("out"), true, false);
+        let place = Place::of(&cases[3], Path::new("out"), true, false, None);
         assert_eq!(place.files.labels, Path::new("out/x/c.nii.gz"));
         assert_eq!(
             place.files.statistics.as_deref(),
             Some(Path::new("out/x/c.statistics.json"))
         );
         assert_eq!(place.manifest, Path::new("out/x/c.manifest.json"));
-        let named = Place::of(&cases[0], Path::new("out/liver.nii"), false, true);
+        let named = Place::of(&cases[0], Path::new("out/liver.nii"), false, true, None);
         assert_eq!(named.files.labels, Path::new("out/liver.nii"));
         assert_eq!(
             named.files.preview.as_deref(),
             Some(Path::new("out/liver.preview.png"))
         );
+    }
+
+    #[test]
+    fn a_folder_of_dicom_files_is_one_scan_named_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let dicom = [&[0; 128][..], b"DICM"].concat();
+        for name in ["p1/ct/0", "p1/ct/below/1", "p1/mr/0", "x.nii"] {
+            let path = root.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, &dicom).unwrap();
+        }
+        let stems = |inputs: &[PathBuf]| -> Vec<String> {
+            let cases = find(inputs, Path::new("out")).unwrap();
+            cases.iter().map(|c| c.stem.display().to_string()).collect()
+        };
+        assert_eq!(stems(&[root.to_owned()]), ["p1/ct", "p1/mr", "x"]);
+        assert_eq!(stems(&[root.join("p1/ct/")]), ["ct"]);
     }
 
     #[test]

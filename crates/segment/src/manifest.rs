@@ -8,7 +8,7 @@ use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 use slicewise_imaging::whole::WholeFile;
-use slicewise_imaging::{Grid, ImagingError, NOTICE};
+use slicewise_imaging::{Grid, ImagingError, NOTICE, dicom};
 
 use crate::bundle::digest;
 use crate::{
@@ -41,12 +41,15 @@ impl StatisticsFile<'_> {
 pub struct Input {
     /// The file's name, without folders.
     pub name: String,
-    /// Its size.
+    /// Its size; of a folder that of all files.
     pub bytes: u64,
     /// When it was last changed, in nanoseconds since 1970.
     pub modified_ns: Option<u64>,
     /// Which of its volumes.
     pub volume: usize,
+    /// The UID of the DICOM series that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub series: Option<String>,
 }
 
 /// The model.
@@ -97,7 +100,10 @@ impl Asked {
     pub fn new(segmenter: &Segmenter, request: &Request) -> Result<Self, SegmentError> {
         let io = |e| ImagingError::io(&request.input, e);
         let metadata = fs::metadata(&request.input).map_err(io)?;
-        let modified = metadata.modified().ok();
+        let (bytes, modified) = match metadata.is_dir() {
+            true => dicom::extent(&request.input)?,
+            false => (metadata.len(), metadata.modified().ok()),
+        };
         let since = modified.and_then(|m| m.duration_since(UNIX_EPOCH).ok());
         let card = segmenter.card();
         let engine = segmenter.engine();
@@ -107,9 +113,10 @@ impl Asked {
             slicewise: env!("CARGO_PKG_VERSION").into(),
             input: Input {
                 name: name(&request.input),
-                bytes: metadata.len(),
+                bytes,
                 modified_ns: since.and_then(|s| u64::try_from(s.as_nanos()).ok()),
                 volume: request.volume,
+                series: request.series.clone(),
             },
             model: Model {
                 name: card.name.clone(),

@@ -6,10 +6,11 @@ use std::time::Instant;
 
 use slicewise_engines::{CompileOptions, Engine, EngineInfo, Precision, Session};
 use slicewise_graph::Task;
+use slicewise_imaging::dicom::{SegKind, SegOptions, SegWriter};
 use slicewise_imaging::nifti::LabelWriter;
 use slicewise_imaging::whole::WholeFile;
 use slicewise_imaging::{
-    Grid, Labels, Orientation, Scan, Slice, SliceSource, Volume, scan, tables,
+    Grid, ImagingError, Labels, Orientation, Scan, Slice, SliceSource, Volume, scan, tables,
 };
 
 use crate::bundle::{Bundle, Interface, interface};
@@ -25,6 +26,9 @@ use crate::restore::{Restore, background, vote};
 use crate::statistics::Statistics;
 use crate::timing::Clock;
 use crate::{Card, ClassStatistics, Intensity, PostProcess, SegmentError, Slicing, Timing, View};
+
+/// The number of a segmentation's series within its study: far from those of scanners.
+const SEGMENTATION_SERIES: u32 = 9000;
 
 /// What a model is made ready for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,6 +48,8 @@ pub struct Request {
     pub input: PathBuf,
     /// Which of its volumes, 0 being the first.
     pub volume: usize,
+    /// The UID of the series, for a DICOM folder or archive that holds several.
+    pub series: Option<String>,
     /// One view, or an odd number of them that vote.
     pub views: Vec<View>,
     /// What becomes of values, in place of what the bundle says.
@@ -69,13 +75,20 @@ pub struct OutputFiles {
     pub statistics: Option<PathBuf>,
     /// A picture, if wanted.
     pub preview: Option<PathBuf>,
+    /// A DICOM segmentation and its kind, if wanted; only of a scan that is a DICOM series.
+    pub segmentation: Option<(PathBuf, SegKind)>,
 }
 
 impl OutputFiles {
     /// All files that are written.
     pub fn all(&self) -> Vec<&Path> {
         let must = [&self.labels, &self.snap, &self.slicer].map(PathBuf::as_path);
-        let may = [&self.statistics, &self.preview].map(|p| p.as_deref());
+        let segmentation = self.segmentation.as_ref().map(|(path, _)| path.as_path());
+        let may = [
+            self.statistics.as_deref(),
+            self.preview.as_deref(),
+            segmentation,
+        ];
         must.into_iter().chain(may.into_iter().flatten()).collect()
     }
 }
@@ -187,7 +200,7 @@ impl Segmenter {
     ) -> Result<Segmented, SegmentError> {
         let begin = Instant::now();
         let mut timing = Timing::default();
-        let scan = scan::open(&request.input, request.volume)?;
+        let scan = open(request)?;
         let plan = self.plan(request, &scan)?;
         let mut outputs = Outputs::create(request, &scan, &self.card, plan.wide)?;
         let mut watch = Watch {
@@ -295,7 +308,7 @@ impl Segmenter {
         let mut clock = Clock::default();
         let moments = match plan.intensity.needs_scan() {
             true => Some(clock.time(|| {
-                let mut first_pass = scan::open(&request.input, request.volume)?;
+                let mut first_pass = open(request)?;
                 scan_moments(&mut *first_pass.source, &plan.intensity)
             })?),
             false => None,
@@ -392,6 +405,14 @@ impl Segmenter {
     }
 }
 
+/// Opens the scan of a request.
+fn open(request: &Request) -> Result<Scan, ImagingError> {
+    match &request.series {
+        Some(uid) => scan::open_series(&request.input, uid),
+        None => scan::open(&request.input, request.volume),
+    }
+}
+
 /// How a scan is taken through the network.
 struct Plan {
     slicings: Vec<Slicing>,
@@ -440,9 +461,37 @@ fn add_slice(sums: &mut Sums, slice: &Slice, intensity: &Intensity) {
     sums.add(&values);
 }
 
+/// The DICOM segmentation that a request asks for.
+fn segmentation(
+    request: &Request,
+    scan: &Scan,
+    card: &Card,
+    wide: bool,
+) -> Result<Option<SegWriter>, SegmentError> {
+    let Some((path, kind)) = &request.outputs.segmentation else {
+        return Ok(None);
+    };
+    let Some(series) = &scan.series else {
+        return Err(SegmentError::Options(format!(
+            "{}: a DICOM segmentation refers to the images of a DICOM series, and this is {}; leave it out",
+            request.input.display(),
+            scan.format
+        )));
+    };
+    let options = SegOptions {
+        kind: *kind,
+        algorithm: [&*card.name, &*card.version].join(" ").trim().to_owned(),
+        series_number: SEGMENTATION_SERIES,
+        created: None,
+    };
+    let writer = SegWriter::new(path, series, wide, &card.classes, options);
+    Ok(Some(writer))
+}
+
 /// Everything that is made of a label map as its slices come by, in the order of the file.
 struct Outputs {
     writer: LabelWriter,
+    segmentation: Option<SegWriter>,
     statistics: Option<Statistics>,
     preview: Option<Preview>,
     grid: Grid,
@@ -459,6 +508,7 @@ impl Outputs {
         let files = &request.outputs;
         let grid = scan.grid().clone();
         Ok(Outputs {
+            segmentation: segmentation(request, scan, card, wide)?,
             writer: LabelWriter::create(&files.labels, &scan.header, &grid, wide, &card.classes)?,
             statistics: (files.statistics.as_ref()).map(|_| Statistics::new(&card.classes)),
             preview: files.preview.as_ref().map(|_| Preview::new(&grid)),
@@ -480,6 +530,9 @@ impl Outputs {
         if let Some(preview) = &mut self.preview {
             preview.add(k, &labels, &self.values);
         }
+        if let Some(segmentation) = &mut self.segmentation {
+            segmentation.write(&labels)?;
+        }
         Ok(self.writer.write(&labels)?)
     }
 
@@ -491,6 +544,9 @@ impl Outputs {
     ) -> Result<Option<Vec<ClassStatistics>>, SegmentError> {
         let files = &request.outputs;
         self.writer.finish()?;
+        if let Some(segmentation) = self.segmentation {
+            segmentation.finish()?;
+        }
         WholeFile::write(&files.snap, tables::itk_snap(&card.classes).as_bytes())?;
         WholeFile::write(&files.slicer, tables::slicer(&card.classes).as_bytes())?;
         let statistics = self.statistics.map(|s| s.finish(&self.grid, &card.classes));

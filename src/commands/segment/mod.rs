@@ -11,6 +11,7 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use slicewise_bench::machine::Machine;
 use slicewise_engines::{self as engines, CompileOptions, Precision};
+use slicewise_imaging::dicom::SegKind;
 use slicewise_imaging::whole;
 use slicewise_segment::bundle;
 use slicewise_segment::cases::{self, Case, Place};
@@ -32,8 +33,8 @@ static INTERRUPT: AtomicBool = AtomicBool::new(false);
 
 /// Segment scans slice by slice: a label map for every scan, on its grid.
 ///
-/// INPUT is a scan (.nii, .nii.gz, .hdr, .mha, .mhd, .nrrd, .nhdr) or a folder, whose scans become a folder of
-/// the same shape. For every scan NAME there are then NAME.nii.gz (labels, with the scan's own affine),
+/// INPUT is a scan (.nii, .nii.gz, .hdr, .mha, .mhd, .nrrd, .nhdr, a DICOM file or zip archive, a folder with
+/// DICOM files in it) or a folder of scans, which become a folder of the same shape. For every scan NAME there are then NAME.nii.gz (labels, with the scan's own affine),
 /// NAME.ctbl (3D Slicer), NAME.labels.txt (ITK-SNAP) and NAME.manifest.json, which is written last: scans
 /// whose manifest says that the same was done already are skipped. One bad scan does not stop the others.
 ///
@@ -46,6 +47,7 @@ static INTERRUPT: AtomicBool = AtomicBool::new(false);
 Examples:
   slicewise segment ct.nii.gz -o labels.nii.gz --model organs.onnx
   slicewise segment scans/ -o labels/ --model organs.onnx --statistics --preview
+  slicewise segment series/ -o labels/ --model organs.onnx --dicom-seg
   slicewise segment scans/ -o labels/ --model organs.onnx --shard 2/8
   slicewise segment scans/ -o labels/ --model organs.onnx --shard auto --progress json
 
@@ -94,6 +96,13 @@ pub(crate) struct Args {
     /// Write NAME.preview.png: three planes with the classes over them
     #[arg(long)]
     preview: bool,
+    /// Write NAME.seg.dcm, a DICOM segmentation of a DICOM series: binary, for every viewer, or labelmap,
+    /// which is smaller
+    #[arg(long, value_name = "KIND", num_args = 0..=1, require_equals = true, default_missing_value = "binary")]
+    dicom_seg: Option<SegKind>,
+    /// The SeriesInstanceUID of the scan, where a DICOM folder or archive holds several
+    #[arg(long, value_name = "UID")]
+    series: Option<String>,
     /// auto (a bar on a terminal), lines, json (JSON lines on standard output) or none
     #[arg(long, default_value = "auto")]
     progress: Mode,
@@ -109,7 +118,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let cases = chosen_cases(args)?;
     let places: Vec<Place> = cases
         .iter()
-        .map(|case| Place::of(case, &args.output, args.statistics, args.preview))
+        .map(|case| {
+            let Args {
+                statistics,
+                preview,
+                dicom_seg,
+                ..
+            } = *args;
+            Place::of(case, &args.output, statistics, preview, dicom_seg)
+        })
         .collect();
     for (case, place) in cases.iter().zip(&places) {
         let own = fs::canonicalize(&place.files.labels).ok();
@@ -169,7 +186,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 fn chosen_cases(args: &Args) -> anyhow::Result<Vec<Case>> {
     let cases = cases::find(&args.input, &args.output)?;
     if cases::named_file(&args.output).is_some()
-        && (cases.len() > 1 || args.input.iter().any(|i| i.is_dir()))
+        && (cases.len() > 1 || cases.iter().any(|c| !args.input.contains(&c.input)))
     {
         bail!(Usage(format!(
             "{} is one file, and there are {} scans; give a folder",
@@ -212,6 +229,7 @@ fn requests(
     let request = |(case, place): (&Case, &Place)| Request {
         input: case.input.clone(),
         volume: args.volume - 1,
+        series: args.series.clone(),
         views: views.clone(),
         intensity: args.window.clone(),
         post_process: post.clone(),

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufReader, Cursor, Error, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use flate2::read::DeflateDecoder;
 use zip::ZipArchive;
@@ -233,6 +234,42 @@ pub fn is_dicom(path: &Path) -> Result<bool, ImagingError> {
     }
     let head = head(path).map_err(io)?;
     Ok(is_archive(&head) || head.get(128..) == Some(b"DICM"))
+}
+
+/// Whether files directly in a folder, and not only ones below it, begin as DICOM files do. Names that
+/// `other` knows are not looked at.
+///
+/// # Errors
+/// If the folder cannot be read.
+pub fn holds_dicom(folder: &Path, other: impl Fn(&str) -> bool) -> Result<bool, ImagingError> {
+    let io = |e| ImagingError::io(folder, e);
+    for entry in std::fs::read_dir(folder).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        let path = entry.path();
+        if other(&entry.file_name().to_string_lossy()) || !path.is_file() {
+            continue;
+        }
+        if head(&path).is_ok_and(|head| head.get(128..) == Some(b"DICM")) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// How many bytes the files in a folder and below it have, and when one was last changed.
+///
+/// # Errors
+/// If the folder or one of its files cannot be read.
+pub fn extent(folder: &Path) -> Result<(u64, Option<SystemTime>), ImagingError> {
+    let mut files = Vec::new();
+    walk(folder, 0, &mut files)?;
+    let (mut bytes, mut changed) = (0, None);
+    for file in files {
+        let metadata = std::fs::metadata(&file).map_err(|e| ImagingError::io(&file, e))?;
+        bytes += metadata.len();
+        changed = changed.max(metadata.modified().ok());
+    }
+    Ok((bytes, changed))
 }
 
 /// The first bytes of a file, up to the mark of DICOM.

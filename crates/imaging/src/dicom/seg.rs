@@ -28,6 +28,18 @@ pub enum SegKind {
     LabelMap,
 }
 
+impl std::str::FromStr for SegKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "binary" => Ok(SegKind::Binary),
+            "labelmap" => Ok(SegKind::LabelMap),
+            _ => Err("the kinds are binary and labelmap".into()),
+        }
+    }
+}
+
 /// What a segmentation says of how it was made.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SegOptions {
