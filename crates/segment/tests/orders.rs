@@ -114,6 +114,7 @@ fn request(folder: &Path, input: &Path) -> Request {
     Request {
         input: input.to_owned(),
         volume: 0,
+        series: None,
         views: vec![View::Axial],
         intensity: None,
         post_process: None,
@@ -123,6 +124,7 @@ fn request(folder: &Path, input: &Path) -> Request {
             slicer: out(".ctbl"),
             statistics: Some(out(".statistics.json")),
             preview: Some(out(".preview.png")),
+            segmentation: None,
         },
         free_memory: None,
     }
