@@ -182,9 +182,8 @@ fn grid(header: &TextHeader, fields: &Fields, path: &Path) -> Result<(Grid, usiz
         affine.origin[axis] = of(&fields.offset, axis, 0.0);
     }
     let mut size = [1; 3];
-    for axis in 0..axes.min(3) {
-        size[axis] = fields.size[axis];
-    }
+    let kept = axes.min(3);
+    size[..kept].copy_from_slice(&fields.size[..kept]);
     let grid = Grid::new(size, from_lps(affine)).map_err(|error| ImagingError::Grid {
         file: path.display().to_string(),
         error,

@@ -20,8 +20,15 @@ pub enum ShardChoice {
     Auto(Option<usize>),
 }
 
-/// Variables that tell the place in a job array: index, count, first index, step.
-const ARRAYS: [(&str, Option<&str>, Option<&str>, Option<&str>); 3] = [
+/// Variables that tell the place in a job array: index, and where there are such, count, first index and step.
+type Array = (
+    &'static str,
+    Option<&'static str>,
+    Option<&'static str>,
+    Option<&'static str>,
+);
+
+const ARRAYS: [Array; 3] = [
     (
         "SLURM_ARRAY_TASK_ID",
         Some("SLURM_ARRAY_TASK_COUNT"),
@@ -155,7 +162,9 @@ mod tests {
             ("AWS_BATCH_JOB_ARRAY_SIZE", "4"),
         ];
         let kubernetes = [("JOB_COMPLETION_INDEX", "2")];
-        let cases: [(&str, &[(&str, &str)], Option<(usize, usize)>); 14] = [
+        /// The option, the environment, and index and count if it is a share.
+        type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], Option<(usize, usize)>);
+        let cases: [Case<'_>; 14] = [
             ("1/4", &[], Some((0, 4))),
             ("4/4", &slurm, Some((3, 4))),
             ("auto", &slurm, Some((1, 3))),

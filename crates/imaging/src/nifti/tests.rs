@@ -192,7 +192,7 @@ fn what_is_wrong_with_a_file_is_said_and_nothing_is_allocated_for_it() {
     let folder = Folder::new();
     let mut wrong = Vec::new();
     for (name, edit, want) in cases {
-        let bytes = file([2, 3, 4], |b| edit(b));
+        let bytes = file([2, 3, 4], edit);
         let plain = folder.put("a.nii", &bytes);
         for path in [plain, folder.put("a.nii.gz", &gzipped(&bytes))] {
             let gzip = path.extension().unwrap() == "gz";
