@@ -503,15 +503,35 @@ fn a_benchmark_prints_its_record_or_its_csv_where_asked() {
 #[test]
 fn an_arm_that_cannot_run_is_listed_with_its_reason() {
     let folder = TempDir::new().expect("a folder");
-    let Ran { code, out, .. } = run_in(folder.path(), &format!("{BENCH} --precision f32,int8"));
+    // Plain code does not multiply bf16.
+    let bench = |precision: &str| {
+        let mut command = slicewise(folder.path());
+        command.args(BENCH.split_whitespace());
+        let command = command.args(["--precision", precision]);
+        let output = command.env("SLICEWISE_ISA", "scalar").output();
+        ran(output.expect("the program starts"))
+    };
+    let Ran { code, out, .. } = bench("f32,bf16");
     assert_eq!(code, Some(0));
     assert!(
-        out.contains("resnet18+fpn, native int8, 1 thread: skipped: "),
+        out.contains("resnet18+fpn, native bf16, 1 thread: skipped: "),
         "{out}"
     );
-    let Ran { code, err, .. } = run_in(folder.path(), &format!("{BENCH} --precision int8"));
+    let Ran { code, err, .. } = bench("bf16");
     assert_eq!(code, Some(1));
     assert!(err.contains("error: nothing could be measured"), "{err}");
+}
+
+#[test]
+fn int8_is_quantized_before_it_is_measured() {
+    let folder = TempDir::new().expect("a folder");
+    let line = format!("{BENCH} --precision f32,int8 --no-trials");
+    let Ran { code, out, err } = run_in(folder.path(), &line);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(
+        out.contains("native int8") && !out.contains("skipped"),
+        "{out}"
+    );
 }
 
 #[cfg(unix)]
