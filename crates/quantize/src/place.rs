@@ -215,7 +215,7 @@ impl Planner<'_> {
         match self.readers[id.index()][..] {
             [reader] if !outputs.contains(&id) => match self.graph.node(reader).op {
                 Op::Activation(Activation::Relu | Activation::Relu6) => reader,
-                Op::Activation(Activation::Clip { low, .. }) if low == 0.0 => reader,
+                Op::Activation(Activation::Clip { low: 0.0, .. }) => reader,
                 _ => id,
             },
             _ => id,
