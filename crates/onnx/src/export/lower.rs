@@ -174,7 +174,14 @@ impl Exporter<'_> {
         let x = self.value(node.inputs[0])?;
         let keep = int("keepdims", usize::from(r.keep_dims));
         let axes = || ints("axes", r.axes.iter().copied());
+        let spatial = 2..self.graph.node(node.inputs[0]).shape.rank();
         match r.kind {
+            // The same by a name that ONNX Runtime has an INT8 kernel for.
+            ReduceKind::Mean
+                if r.keep_dims && !spatial.is_empty() && r.axes.iter().copied().eq(spatial) =>
+            {
+                self.emit("GlobalAveragePool", &[&x], &node.name, vec![]);
+            }
             ReduceKind::Mean => self.emit("ReduceMean", &[&x], &node.name, vec![axes(), keep]),
             ReduceKind::Max => self.emit("ReduceMax", &[&x], &node.name, vec![axes(), keep]),
             // The only one whose axes are an input by opset 17.
