@@ -36,27 +36,37 @@ struct Plane {
 #[derive(Clone, Debug)]
 pub(crate) struct Preview {
     grid: Grid,
+    /// The voxel in the middle along every axis; of the two of an even size the one that is further to the
+    /// right, front or head, whichever way the axis runs.
+    middle: [usize; 3],
     planes: [Plane; 3],
 }
 
 impl Preview {
     pub(crate) fn new(grid: &Grid) -> Self {
+        let (size, directions) = (grid.size(), grid.orientation().directions());
+        let middle = [0, 1, 2].map(|a| match directions[a].positive {
+            true => size[a] / 2,
+            false => size[a] - 1 - size[a] / 2,
+        });
         Preview {
             grid: grid.clone(),
+            middle,
             planes: Default::default(),
         }
     }
 
     /// Slice `k` of the file, in the order of the file.
     pub(crate) fn add(&mut self, k: usize, labels: &Labels, values: &[f32]) {
-        let [ni, nj, nk] = self.grid.size();
+        let [ni, nj, _] = self.grid.size();
+        let middle = self.middle;
         let mut keep = |axis: usize, at: usize| {
             self.planes[axis].values.push(values[at]);
             self.planes[axis].labels.push(labels.get(at));
         };
-        (0..nj).for_each(|j| keep(0, j * ni + ni / 2));
-        (0..ni).for_each(|i| keep(1, nj / 2 * ni + i));
-        if k == nk / 2 {
+        (0..nj).for_each(|j| keep(0, j * ni + middle[0]));
+        (0..ni).for_each(|i| keep(1, middle[1] * ni + i));
+        if k == middle[2] {
             (0..ni * nj).for_each(|at| keep(2, at));
         }
     }

@@ -298,8 +298,8 @@ impl Header {
     }
 
     /// From voxel indices to the world: the sform if its code says that there is one, or else the qform,
-    /// or else voxels around the origin with i running to the left; as nibabel. ITK since 5.2 agrees
-    /// where both forms say the same.
+    /// or else voxels around the origin with i running to the left; as nibabel. So does ITK since 5.2
+    /// where the sform's axes are at right angles; without a form it has i run to the left and j to the back.
     ///
     /// # Errors
     /// In words, if the quaternion is none.
