@@ -342,3 +342,67 @@ fn a_card_names_the_classes_in_every_table_and_a_bundle_runs_like_any_onnx_file(
     );
     assert_eq!(ran.code, Some(1));
 }
+
+#[test]
+fn a_dicom_series_becomes_a_label_map_and_a_dicom_segmentation() {
+    let folder = folder(&["a.nii.gz"]);
+    let path = folder.path();
+    let phantom = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/imaging/tests/dicom");
+    for name in ["explicit.zip", "mixed.zip", "missing.zip"] {
+        fs::copy(phantom.join(name), path.join(name)).expect("a fixture");
+    }
+    let archive = fs::File::open(path.join("explicit.zip")).expect("a fixture");
+    let mut archive = zip::ZipArchive::new(archive).expect("an archive");
+    archive.extract(path.join("series")).expect("writable");
+
+    let line = "segment explicit.zip series/explicit -o out --model bundle.onnx --dicom-seg";
+    let ran = run(path, line);
+    assert_eq!(
+        ran.code,
+        Some(2),
+        "both would be named 'explicit': {}",
+        ran.err
+    );
+    let line = "segment series -o out --model bundle.onnx --dicom-seg --progress json";
+    let ran = run(path, line);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let segmentation = fs::read(path.join("out/explicit.seg.dcm")).expect("a segmentation");
+    assert_eq!(&segmentation[128..132], b"DICM");
+    let labels = fs::read(path.join("out/explicit.nii.gz")).expect("a label map");
+    let line = "segment explicit.zip -o again --model bundle.onnx --dicom-seg=binary";
+    assert_eq!(run(path, line).code, Some(0));
+    assert!(segmentation == fs::read(path.join("again/explicit.seg.dcm")).expect("there"));
+    assert!(labels == fs::read(path.join("again/explicit.nii.gz")).expect("there"));
+    let line = "segment explicit.zip -o labelmap --model bundle.onnx --dicom-seg=labelmap";
+    assert_eq!(run(path, line).code, Some(0));
+
+    for (line, reason) in [
+        (
+            "segment scans -o no --model bundle.onnx --dicom-seg",
+            "refers to the images of a DICOM series",
+        ),
+        (
+            "segment mixed.zip -o no --model bundle.onnx",
+            "it has 2 scans",
+        ),
+        (
+            "segment missing.zip -o no --model bundle.onnx",
+            "1 slice is missing",
+        ),
+        (
+            "segment explicit.zip -o no --model bundle.onnx --series 1.2",
+            "no readable series 1.2",
+        ),
+    ] {
+        let ran = run(path, line);
+        assert_eq!(ran.code, Some(11), "{line}: {}", ran.err);
+        assert!((ran.err + &ran.out).contains(reason), "{line}");
+        assert!(
+            fs::read_dir(path.join("no"))
+                .expect("made")
+                .next()
+                .is_none(),
+            "{line}"
+        );
+    }
+}
