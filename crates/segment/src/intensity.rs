@@ -194,22 +194,15 @@ impl Intensity {
         moments: Option<Moments>,
         out: &mut [f32],
     ) {
-        let (mut a, mut b) = (1.0f64, 0.0f64);
-        let mut then = |factor: f64, offset: f64| {
-            a *= factor;
-            b = b * factor + offset;
-        };
+        // out = (value - origin) · a + b; the origin is taken away first, so that it becomes 0 exactly.
+        let mut origin = 0.0;
+        let mut a = 1.0f64;
         if let (true, Some([low, high])) = (self.unit, self.clip) {
-            then(1.0 / (high - low), -low / (high - low));
+            (origin, a) = (low, 1.0 / (high - low));
         }
         if let (Some(_), Some(m)) = (self.z_score, moments) {
-            // The moments are of values before they were scaled to 0..1.
-            let (mean, std) = match (self.unit, self.clip) {
-                (true, Some([low, high])) => ((m.mean - low) / (high - low), m.std / (high - low)),
-                _ => (m.mean, m.std),
-            };
-            let std = std.max(1e-8);
-            then(1.0 / std, -mean / std);
+            // A window scaled to 0..1 before makes no difference, but to what counts as no deviation.
+            (origin, a) = (m.mean, 1.0 / m.std.max(1e-8));
         }
         let of = |list: &[f64], default| match list.len() {
             0 => default,
@@ -217,12 +210,13 @@ impl Intensity {
             _ => list[channel],
         };
         let (mean, std) = (of(&self.mean, 0.0), of(&self.std, 1.0));
-        then(1.0 / std, -mean / std);
-        let (a, b) = (a as f32, b as f32);
-        let lowest = moments.map_or(0.0, |m| m.mean as f32);
+        a /= std;
+        let b = -mean / std;
+        let (origin, a, b) = (origin as f32, a as f32, b as f32);
+        let lowest = moments.map_or(origin, |m| m.mean as f32);
         for (o, &v) in out.iter_mut().zip(values) {
             let v = if v.is_finite() { v } else { lowest };
-            *o = v * a + b;
+            *o = (v - origin) * a + b;
         }
     }
 }

@@ -18,6 +18,9 @@ use crate::{
 /// The version of the format.
 const FORMAT: u32 = 1;
 
+/// The warning about a model that was not trained.
+pub const UNTRAINED: &str = "the model's weights are not trained: its label maps mean nothing";
+
 /// The file of figures.
 #[derive(Serialize)]
 pub(crate) struct StatisticsFile<'a> {
@@ -198,8 +201,7 @@ impl Manifest {
         }
         let mut warnings = segmented.warnings.clone();
         if !segmenter.card().training.trained {
-            warnings
-                .push("the model's weights are not trained: the label map means nothing".into());
+            warnings.push(UNTRAINED.into());
         }
         Ok(Manifest {
             notice: NOTICE.into(),

@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 use slicewise_bench::machine;
 use slicewise_imaging::NOTICE;
-use slicewise_segment::manifest::Manifest;
+use slicewise_segment::manifest::{Manifest, UNTRAINED};
 use slicewise_segment::{Request, SegmentError, Segmenter};
 
 /// How progress is told.
@@ -80,7 +80,7 @@ impl Status {
             segmenter.options().threads
         ));
         if !card.training.trained {
-            status.line("note: the model's weights are not trained: its label maps mean nothing");
+            status.line(&format!("note: {UNTRAINED}"));
         }
         status
     }
@@ -128,7 +128,8 @@ impl Status {
             Ok(Outcome::Done(manifest)) => {
                 self.counts[0] += 1;
                 let t = manifest.timing;
-                for warning in &manifest.warnings {
+                // What is about the model was told once.
+                for warning in manifest.warnings.iter().filter(|w| *w != UNTRAINED) {
                     self.line(&format!("{at} {input}: note: {warning}"));
                 }
                 self.line(&format!(
