@@ -184,7 +184,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 /// The scans of this run.
 fn chosen_cases(args: &Args) -> anyhow::Result<Vec<Case>> {
-    let cases = cases::find(&args.input, &args.output)?;
+    let cases = cases::find(&args.input, &args.output).map_err(|e| match e {
+        SegmentError::Options(problem) => anyhow::Error::new(Usage(problem)),
+        other => other.into(),
+    })?;
     if cases::named_file(&args.output).is_some()
         && (cases.len() > 1 || cases.iter().any(|c| !args.input.contains(&c.input)))
     {
