@@ -112,8 +112,9 @@ impl Bytes {
         let copied = io::copy(&mut self.reader.by_ref().take(count), &mut io::sink());
         match copied {
             Ok(n) if n == count => Ok(()),
-            Ok(_) => Err(self.ends_early(&format!("before {what}"))),
-            Err(e) => Err(self.unreadable(e, what)),
+            // A packed stream that is cut off says so itself.
+            Err(e) if e.kind() != ErrorKind::UnexpectedEof => Err(self.unreadable(e, what)),
+            _ => Err(self.ends_early(&format!("before {what}"))),
         }
     }
 

@@ -288,8 +288,14 @@ fn what_cannot_be_done_is_refused_and_leaves_nothing() {
     let input = write_scan(folder.path(), Orientation::LPS);
     let good = request(folder.path(), &input);
     let bytes = fs::read(&input).unwrap();
-    let torn = folder.path().join("torn.nii.gz");
-    fs::write(&torn, &bytes[..bytes.len() / 2]).unwrap();
+    let torn = |name: &str, kept: usize| {
+        let path = folder.path().join(name);
+        fs::write(&path, &bytes[..kept]).unwrap();
+        path
+    };
+    // The first half holds the header and the class table behind it.
+    let half = torn("half.nii.gz", bytes.len() / 2);
+    let most = torn("most.nii.gz", bytes.len() - 16);
     let cases = [
         (
             Request {
@@ -300,10 +306,17 @@ fn what_cannot_be_done_is_refused_and_leaves_nothing() {
         ),
         (
             Request {
-                input: torn,
+                input: half,
                 ..good.clone()
             },
-            "it ends within",
+            "it ends before its voxels",
+        ),
+        (
+            Request {
+                input: most,
+                ..good.clone()
+            },
+            "it ends within slice",
         ),
         (
             Request {
