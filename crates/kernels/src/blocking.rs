@@ -59,6 +59,62 @@ pub(crate) struct Work {
     pub(crate) rows: usize,
 }
 
+/// A box of one row of the output, halved until it `fits`, in multiples of `step`.
+pub(crate) fn one_row(g: &Geometry, step: usize, fits: impl Fn([usize; 3]) -> bool) -> [usize; 3] {
+    let mut size = [1, 1, g.output[2]];
+    while !fits(size) && size[2] > step {
+        size[2] = size[2].div_ceil(2).next_multiple_of(step).min(size[2] - 1);
+    }
+    size
+}
+
+/// A box with as many rows and planes more as still `fits`.
+pub(crate) fn with_rows(
+    g: &Geometry,
+    mut size: [usize; 3],
+    fits: impl Fn([usize; 3]) -> bool,
+) -> [usize; 3] {
+    for axis in [1, 0] {
+        let inner_whole = (axis + 1..3).all(|i| size[i] == g.output[i]);
+        while inner_whole && size[axis] < g.output[axis] {
+            let mut larger = size;
+            larger[axis] += 1;
+            if !fits(larger) {
+                break;
+            }
+            size = larger;
+        }
+    }
+    size
+}
+
+/// A box made smaller until there are `enough` of it, but not of fewer than `least` results; in the end
+/// boxes are of equal size, so that there is no small one for the end.
+pub(crate) fn enough(
+    g: &Geometry,
+    mut size: [usize; 3],
+    step: usize,
+    least: usize,
+    enough: impl Fn([usize; 3]) -> bool,
+) -> [usize; 3] {
+    while !enough(size) {
+        let axis = (0..3).find(|&i| size[i] > 1).unwrap_or(2);
+        let mut smaller = size;
+        smaller[axis] = size[axis].div_ceil(2);
+        if axis == 2 {
+            smaller[2] = smaller[2].next_multiple_of(step);
+        }
+        if smaller == size || smaller.iter().product::<usize>() < least {
+            break;
+        }
+        size = smaller;
+    }
+    for axis in 0..2 {
+        size[axis] = g.output[axis].div_ceil(g.output[axis].div_ceil(size[axis]));
+    }
+    size
+}
+
 /// Chooses blocks of a direct convolution that fit the caches and are enough for all threads.
 pub(crate) fn cut(context: &Context, g: &Geometry, work: &Work) -> Block {
     let Work {
@@ -75,21 +131,7 @@ pub(crate) fn cut(context: &Context, g: &Geometry, work: &Work) -> Block {
         channels * Halo::new(g, size, lanes).area() <= BOX && group_out * area <= RESULTS
     };
     let step = context.isa().tile().1 * lanes;
-    let mut size = [1, 1, g.output[2]];
-    while !fits(size) && size[2] > step {
-        size[2] = size[2].div_ceil(2).next_multiple_of(step).min(size[2] - 1);
-    }
-    for axis in [1, 0] {
-        let inner_whole = (axis + 1..3).all(|i| size[i] == g.output[i]);
-        while inner_whole && size[axis] < g.output[axis] {
-            let mut larger = size;
-            larger[axis] += 1;
-            if !fits(larger) {
-                break;
-            }
-            size = larger;
-        }
-    }
+    let mut size = with_rows(g, one_row(g, step, fits), fits);
     let boxes = |size: [usize; 3]| -> usize {
         (0..3)
             .map(|i| g.output[i].div_ceil(size[i]))
@@ -100,22 +142,7 @@ pub(crate) fn cut(context: &Context, g: &Geometry, work: &Work) -> Block {
     let wanted = if threads == 1 { 1 } else { 4 * threads };
     // Smaller boxes copy more halo and read the weights more often, so there is a least size.
     let least = if g.taps() == 1 { 4 * step } else { 16 * step };
-    while boxes(size) < wanted {
-        let axis = (0..3).find(|&i| size[i] > 1).unwrap_or(2);
-        let mut smaller = size;
-        smaller[axis] = size[axis].div_ceil(2);
-        if axis == 2 {
-            smaller[2] = smaller[2].next_multiple_of(step);
-        }
-        if smaller == size || smaller.iter().product::<usize>() < least {
-            break;
-        }
-        size = smaller;
-    }
-    // Boxes of equal size leave no small one for the end.
-    for axis in 0..2 {
-        size[axis] = g.output[axis].div_ceil(g.output[axis].div_ceil(size[axis]));
-    }
+    size = enough(g, size, step, least, |size| boxes(size) >= wanted);
     let panels = group_out.div_ceil(rows);
     let parts = wanted.div_ceil(boxes(size).max(1)).min(panels).max(1);
     Block {

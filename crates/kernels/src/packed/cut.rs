@@ -1,5 +1,6 @@
 //! How a packed convolution is cut into pieces for the threads and the caches.
 
+use crate::blocking::{enough, one_row, with_rows};
 use crate::halo::Halo;
 use crate::{Context, Geometry};
 
@@ -52,42 +53,13 @@ impl Cut {
         // Planes are packed beside the words that they become.
         let planes = work.group_in + work.channels;
         let fits = |size: [usize; 3]| pointwise || planes * Halo::new(g, size, lanes).area() <= BOX;
-        let mut size = [1, 1, g.output[2]];
-        while !fits(size) && size[2] > tile {
-            size[2] = size[2].div_ceil(2).next_multiple_of(tile).min(size[2] - 1);
-        }
-        for axis in [1, 0] {
-            let inner_whole = (axis + 1..3).all(|i| size[i] == g.output[i]);
-            while inner_whole && size[axis] < g.output[axis] {
-                let mut larger = size;
-                larger[axis] += 1;
-                if !fits(larger) {
-                    break;
-                }
-                size = larger;
-            }
-        }
+        let mut size = with_rows(g, one_row(g, tile, fits), fits);
         let boxes =
             |size: [usize; 3]| -> usize { (0..3).map(|i| g.output[i].div_ceil(size[i])).product() };
         let pieces = |size: [usize; 3]| boxes(size) * work.groups * work.images;
         // Smaller boxes copy more halo and read the weights more often, so there is a least size.
         let least = if pointwise { 2 * tile } else { 8 * tile };
-        while pieces(size) < wanted {
-            let axis = (0..3).find(|&i| size[i] > 1).unwrap_or(2);
-            let mut smaller = size;
-            smaller[axis] = size[axis].div_ceil(2);
-            if axis == 2 {
-                smaller[2] = smaller[2].next_multiple_of(tile);
-            }
-            if smaller == size || smaller.iter().product::<usize>() < least {
-                break;
-            }
-            size = smaller;
-        }
-        // Boxes of equal size leave no small one for the end.
-        for axis in 0..2 {
-            size[axis] = g.output[axis].div_ceil(g.output[axis].div_ceil(size[axis]));
-        }
+        size = enough(g, size, tile, least, |size| pieces(size) >= wanted);
         if pointwise {
             let registers = g.output[2].div_ceil(tile);
             let equal = registers.div_ceil(registers.div_ceil((size[2] / tile).max(1)));

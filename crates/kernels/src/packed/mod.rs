@@ -127,10 +127,32 @@ impl PackedWeights<'_> {
     }
 }
 
+/// Which channels meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// All.
+    Dense,
+    /// Those of a group.
+    Grouped,
+    /// Each itself.
+    Depthwise,
+}
+
+impl Kind {
+    fn of(groups: usize, channels: usize, out: usize) -> Self {
+        match groups {
+            1 => Kind::Dense,
+            _ if groups == channels && groups == out => Kind::Depthwise,
+            _ => Kind::Grouped,
+        }
+    }
+}
+
 /// A convolution of packed maps.
 #[derive(Debug)]
 pub struct PackedConvolution {
     geometry: Geometry,
+    kind: Kind,
     /// Of the input.
     packing: Packing,
     channels: usize,
@@ -156,7 +178,10 @@ impl PackedConvolution {
     pub fn fits(packing: Packing, groups: usize, channels: usize, out: usize) -> bool {
         let c = packing.channels();
         let whole = |n: usize| (n / groups).is_multiple_of(c);
-        groups == 1 || (groups == channels && groups == out) || (whole(channels) && whole(out))
+        match Kind::of(groups, channels, out) {
+            Kind::Dense | Kind::Depthwise => true,
+            Kind::Grouped => whole(channels) && whole(out),
+        }
     }
 
     /// Packs weights and `bias` `[O]` for `context`.
@@ -184,7 +209,8 @@ impl PackedConvolution {
             out * of_layer[0] * taps,
             "a weight per output, input and tap"
         );
-        let depthwise = groups > 1 && groups == channels && groups == out;
+        let kind = Kind::of(groups, channels, out);
+        let depthwise = kind == Kind::Depthwise;
         let geometry = geometry.flattened();
         let (groups, group_in, group_out) = match depthwise {
             true => (out.div_ceil(c), 1, c),
@@ -242,6 +268,7 @@ impl PackedConvolution {
         };
         PackedConvolution {
             geometry,
+            kind,
             packing,
             channels,
             out,
@@ -275,11 +302,13 @@ impl PackedConvolution {
 
     /// How it is computed, for profiles.
     pub fn describe(&self) -> &'static str {
-        match (self.packing, self.rows < self.group_out || self.groups == 1) {
-            (Packing::Bf16, true) => "bf16",
-            (Packing::Bf16, false) => "bf16 grouped",
-            (Packing::U8(_), true) => "int8",
-            (Packing::U8(_), false) => "int8 grouped",
+        match (self.packing, self.kind) {
+            (Packing::Bf16, Kind::Dense) => "bf16",
+            (Packing::Bf16, Kind::Grouped) => "bf16 grouped",
+            (Packing::Bf16, Kind::Depthwise) => "bf16 depthwise",
+            (Packing::U8(_), Kind::Dense) => "int8",
+            (Packing::U8(_), Kind::Grouped) => "int8 grouped",
+            (Packing::U8(_), Kind::Depthwise) => "int8 depthwise",
         }
     }
 

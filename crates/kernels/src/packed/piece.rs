@@ -120,6 +120,25 @@ impl DotTask for Job<'_> {
     }
 }
 
+impl PackedConvolution {
+    /// The planes of the input that a group's word is made from: the first, and how many. Of words it is
+    /// one.
+    #[inline(always)]
+    fn planes(&self, image: usize, group: usize, word: usize, words: bool) -> (usize, usize) {
+        let at = group * self.group_in + word;
+        let channels = self.packing.channels();
+        match words {
+            true => (image * self.channels.div_ceil(channels) + at, 1),
+            false => {
+                // Groups are whole words, or there is one, or every word is one.
+                let first = at * channels;
+                let count = channels.min(self.channels - first);
+                (image * self.channels + first, count)
+            }
+        }
+    }
+}
+
 /// Columns gathered for a tile: where each register's words begin, where its results lie in a plane of
 /// the output and in what is added, and how many there are.
 #[derive(Clone, Copy)]
@@ -159,23 +178,6 @@ impl Job<'_> {
         }
     }
 
-    /// The planes of the input that a group's word is made from: the first, and how many.
-    #[inline(always)]
-    fn planes(&self, group: usize, word: usize, words: bool) -> (usize, usize) {
-        let c = self.conv;
-        let at = group * c.group_in + word;
-        let channels = c.packing.channels();
-        match words {
-            true => (self.image * c.channels.div_ceil(channels) + at, 1),
-            false => {
-                // Groups are whole words, or there is one, or every word is one.
-                let first = at * channels;
-                let count = channels.min(c.channels - first);
-                (self.image * c.channels + first, count)
-            }
-        }
-    }
-
     /// A pointwise layer: every tile's columns are packed side by side.
     #[inline(always)]
     fn points<D: Dot, W: Scaled, const M: usize>(&mut self, d: D, group: usize) {
@@ -191,7 +193,7 @@ impl Job<'_> {
             let left = total - first;
             let registers = left.div_ceil(lanes).min(columns);
             for word in 0..c.group_in {
-                let (plane, count) = self.planes(group, word, words.is_some());
+                let (plane, count) = c.planes(self.image, group, word, words.is_some());
                 let from = &x[plane * area + start + first..];
                 let to = self.scratch[word * tile..][..tile].as_mut_ptr();
                 for j in 0..registers {
@@ -274,10 +276,8 @@ impl Job<'_> {
         unsafe { s.store(zeros.as_mut_ptr(), W::pack(d, scale, [s.splat(0.0); MOST])) };
         let padding = zeros[0];
         for (word, to) in boxes.chunks_exact_mut(area).enumerate() {
-            let channels = c.packing.channels();
-            let at = group * c.group_in + word;
+            let (plane, count) = c.planes(self.image, group, word, words.is_some());
             if words.is_some() {
-                let plane = self.image * c.channels.div_ceil(channels) + at;
                 let from = &x[plane * input..][..input];
                 match padding.to_bits() {
                     0 => halo.copy_zero(s, g, &self.region, from, to),
@@ -285,9 +285,6 @@ impl Job<'_> {
                 }
                 continue;
             }
-            let first = at * channels;
-            let count = channels.min(c.channels - first);
-            let plane = self.image * c.channels + first;
             for (i, to) in beside.chunks_exact_mut(area).enumerate().take(count) {
                 let from = &x[(plane + i) * input..][..input];
                 halo.copy_zero(s, g, &self.region, from, to);

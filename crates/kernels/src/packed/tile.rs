@@ -330,6 +330,19 @@ impl<W: Words, const M: usize, const N: usize> Tile<W, M, N> {
                 sum[m][j] = s.min(s.max(v, low), high);
             }
         }
+        self.store_words(d, y, None, sum);
+    }
+
+    /// Writes words of results: of whole steps already, or packed by `scale`.
+    #[inline(always)]
+    fn store_words<D: Dot>(
+        &self,
+        d: D,
+        y: [*mut f32; N],
+        scale: Option<W::Scale>,
+        sum: &[[D::V; N]; M],
+    ) {
+        let s = d.plain();
         for m in (0..M).step_by(W::CHANNELS) {
             if m < self.rows {
                 for j in 0..N {
@@ -337,10 +350,14 @@ impl<W: Words, const M: usize, const N: usize> Tile<W, M, N> {
                     for i in 1..W::CHANNELS {
                         channels[i] = sum[m + i][j];
                     }
+                    let v = match scale {
+                        Some(scale) => W::pack(d, scale, channels),
+                        None => d.pack4(channels),
+                    };
                     // SAFETY: see the type's description.
                     unsafe {
                         let to = y[j].add(m / W::CHANNELS * self.pitch);
-                        s.store_first(to, self.n[j], d.pack4(channels));
+                        s.store_first(to, self.n[j], v);
                     }
                 }
             }
@@ -363,24 +380,7 @@ impl<W: Words, const M: usize, const N: usize> Tile<W, M, N> {
                     }
                 }
             }
-            Map::Words(y, scale) => {
-                for m in (0..M).step_by(W::CHANNELS) {
-                    if m < self.rows {
-                        for j in 0..N {
-                            let mut channels = [sum[m][j]; MOST];
-                            for i in 1..W::CHANNELS {
-                                channels[i] = sum[m + i][j];
-                            }
-                            let v = W::pack(d, scale, channels);
-                            // SAFETY: see the type's description.
-                            unsafe {
-                                let to = y[j].add(m / W::CHANNELS * self.pitch);
-                                s.store_first(to, self.n[j], v);
-                            }
-                        }
-                    }
-                }
-            }
+            Map::Words(y, scale) => self.store_words(d, y, Some(scale), sum),
         }
     }
 }

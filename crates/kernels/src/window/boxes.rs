@@ -7,6 +7,7 @@
 //! copy takes longer than both.
 
 use super::{After, Window};
+use crate::blocking::with_rows;
 use crate::halo::{Halo, Region};
 use crate::isa::{Simd, Task};
 use crate::shared::Shared;
@@ -28,18 +29,7 @@ impl Boxes {
     pub(crate) fn new(context: &Context, geometry: Geometry, planes: usize) -> Self {
         let (g, lanes) = (&geometry, context.isa().lanes());
         let fits = |size| Halo::new(g, size, lanes).area() <= BOX;
-        let mut size = [1, 1, g.output[2]];
-        for axis in [1, 0] {
-            let inner_whole = (axis + 1..3).all(|i| size[i] == g.output[i]);
-            while inner_whole && size[axis] < g.output[axis] {
-                let mut larger = size;
-                larger[axis] += 1;
-                if !fits(larger) {
-                    break;
-                }
-                size = larger;
-            }
-        }
+        let mut size = with_rows(g, [1, 1, g.output[2]], fits);
         // A few planes only: cut them so that every thread has some rows.
         let wanted = 2 * context.threads();
         let axis = usize::from(g.output[0] == 1);
