@@ -2,7 +2,7 @@
 //! one or a child of their own, and checked.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use slicewise_engines::{
     self as engines, Availability, CompileOptions, Engine, Precision, Session, process,
 };
-use slicewise_graph::{Tensor, reference};
+use slicewise_graph::{Graph, Tensor, reference};
 use slicewise_quantize::{Counts, Images};
 
 use crate::accuracy::Accuracy;
@@ -126,6 +126,22 @@ pub struct EngineLab<'a> {
     stop: &'a dyn Fn() -> bool,
     /// The last model's output, which the next arms are likely to be compared with too.
     expected: Option<Expected>,
+    /// The last model in integers, which the next engine is likely to be measured on too.
+    quantized: Option<Quantized>,
+}
+
+/// A model in integers.
+struct Quantized {
+    /// An arm of that model, input and data.
+    arm: Arm,
+    graph: Graph,
+    /// The same as a file, for trials: a process that quantizes would be said to need the memory of that.
+    file: tempfile::NamedTempFile,
+}
+
+/// Whether two arms have the same network in floats, fed with the same sizes.
+fn same_model(a: &Arm, b: &Arm) -> bool {
+    a.model == b.model && a.input == b.input && a.classes == b.classes && a.data == b.data
 }
 
 /// What a model should give.
@@ -138,11 +154,11 @@ struct Expected {
 }
 
 impl<'a> EngineLab<'a> {
-    /// `trial_command` is the program and the arguments that precede an arm as JSON; it calls
-    /// [`try_here`] and prints the trial as JSON on the last line of its output. `stop` ends a trial
-    /// early. With `own_processes` foreign engines are measured in processes of their own too, one for each
-    /// stream of each arm, so that their threads, memory and crashes are theirs; the program has to be named with
-    /// [`engines::serve_with`] then.
+    /// `trial_command` is the program and the arguments that precede an arm as JSON and perhaps an ONNX
+    /// file of its model; it calls [`try_here`] and prints the trial as JSON on the last line of its
+    /// output. `stop` ends a trial early. With `own_processes` foreign engines are measured in processes
+    /// of their own too, one for each stream of each arm, so that their threads, memory and crashes are
+    /// theirs; the program has to be named with [`engines::serve_with`] then.
     pub fn new(
         trial_command: (PathBuf, Vec<OsString>),
         own_processes: bool,
@@ -153,7 +169,31 @@ impl<'a> EngineLab<'a> {
             trial_command,
             stop,
             expected: None,
+            quantized: None,
         }
+    }
+
+    /// The arm's model in integers, if its precision asks for those.
+    fn quantized(&mut self, arm: &Arm) -> Result<Option<&Quantized>, String> {
+        if arm.precision.parse() != Ok(Precision::Int8) {
+            return Ok(None);
+        }
+        let known = self.quantized.take().filter(|q| same_model(&q.arm, arm));
+        let quantized = match known {
+            Some(quantized) => quantized,
+            None => {
+                let graph = model::quantized(arm)?;
+                let file = tempfile::Builder::new().suffix(".onnx").tempfile();
+                let file = file.map_err(one_line)?;
+                slicewise_onnx::write(&graph, file.path()).map_err(one_line)?;
+                Quantized {
+                    arm: arm.clone(),
+                    graph,
+                    file,
+                }
+            }
+        };
+        Ok(Some(self.quantized.insert(quantized)))
     }
 
     /// Compares the arm's output with what it should be. `None` where there is nothing to compare with:
@@ -163,12 +203,10 @@ impl<'a> EngineLab<'a> {
         if arm.engine == NATIVE && !is_small {
             return Ok(None);
         }
-        let known = self.expected.take().filter(|e| {
-            e.arm.model == arm.model
-                && e.arm.task == arm.task
-                && e.arm.input == arm.input
-                && e.arm.classes == arm.classes
-        });
+        let known = self
+            .expected
+            .take()
+            .filter(|e| same_model(&e.arm, arm) && e.arm.task == arm.task);
         let expected = match known {
             Some(expected) => expected,
             None => expect(arm, is_small).map_err(Refusal::Failed)?,
@@ -243,9 +281,12 @@ impl Laboratory for EngineLab<'_> {
     fn trial(&mut self, arm: &Arm, patience: Duration) -> Result<Trial, TrialError> {
         let unavailable = |e: &dyn std::fmt::Display| TrialError::Unavailable(e.to_string());
         let question = serde_json::to_string(arm).map_err(|e| unavailable(&e))?;
-        let (program, arguments) = &self.trial_command;
+        let (program, arguments) = self.trial_command.clone();
         let mut command = Command::new(program);
         command.args(arguments).arg(question);
+        if let Some(q) = self.quantized(arm).map_err(TrialError::Failed)? {
+            command.arg(q.file.path());
+        }
         let outcome =
             process::run_until(&mut command, patience, self.stop).map_err(|e| unavailable(&e))?;
         match outcome.status {
@@ -273,7 +314,12 @@ impl Laboratory for EngineLab<'_> {
             false => engines::load(&arm.engine),
         };
         let engine = engine.map_err(|e| Refusal::Failed(one_line(e)))?;
-        let mut loaded = load(engine.as_ref(), arm).map_err(Refusal::Failed)?;
+        let quantized = self.quantized(arm).map_err(Refusal::Failed)?;
+        let mut loaded = match quantized {
+            Some(q) => load(engine.as_ref(), arm, &q.graph),
+            None => model::floats(arm).and_then(|graph| load(engine.as_ref(), arm, &graph)),
+        }
+        .map_err(Refusal::Failed)?;
         let network = &mut loaded.workload;
         let first = run_once(network).map_err(Refusal::Failed)?;
         loaded.first_ms = (network.streams.len() == 1).then_some(first * 1e3);
@@ -289,13 +335,18 @@ impl Laboratory for EngineLab<'_> {
     }
 }
 
-/// Loads and runs an arm in this process, which does nothing else: what a trial's child does.
+/// Loads and runs an arm in this process, which does nothing else: what a trial's child does. Its model is
+/// read from `file`, or built.
 ///
 /// # Errors
 /// What went wrong, in one line.
-pub fn try_here(arm: &Arm) -> Result<Trial, String> {
+pub fn try_here(arm: &Arm, file: Option<&Path>) -> Result<Trial, String> {
     let engine = engines::load(&arm.engine).map_err(one_line)?;
-    trial_of(load(engine.as_ref(), arm)?)
+    let graph = match file {
+        Some(file) => slicewise_onnx::read(file).map_err(one_line)?,
+        None => model::floats(arm)?,
+    };
+    trial_of(load(engine.as_ref(), arm, &graph)?)
 }
 
 /// One run or two of an arm that was loaded just now.
@@ -333,11 +384,10 @@ fn compile_options(arm: &Arm) -> Result<CompileOptions, String> {
 }
 
 /// Compiles the arm's model, once per stream; the time is the engine's alone.
-fn load(engine: &dyn Engine, arm: &Arm) -> Result<Loaded<Network>, String> {
+fn load(engine: &dyn Engine, arm: &Arm, graph: &Graph) -> Result<Loaded<Network>, String> {
     let options = compile_options(arm)?;
-    let graph = model::graph(arm)?;
     let begin = Instant::now();
-    let streams = (0..arm.streams.max(1)).map(|_| engine.compile(&graph, &options));
+    let streams = (0..arm.streams.max(1)).map(|_| engine.compile(graph, &options));
     let streams: Vec<_> = streams.collect::<Result<_, _>>().map_err(one_line)?;
     let load_ms = begin.elapsed().as_secs_f64() * 1e3;
     let settings: Vec<_> = streams.first().map(|s| s.settings()).unwrap_or_default();

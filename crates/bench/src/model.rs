@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use slicewise_engines::{self as engines, CompileOptions, Precision};
+use slicewise_engines::{self as engines, CompileOptions};
 use slicewise_graph::{Graph, GraphError, Tensor, passes};
 use slicewise_quantize::{self as quantize, Folder, Images, Method, PixelRange, Run, Synthetic};
 use slicewise_zoo as zoo;
@@ -64,14 +64,9 @@ pub(crate) fn floats(arm: &Arm) -> Result<Graph, String> {
     Ok(graph)
 }
 
-/// The arm's model as its precision wants it: that of int8 is quantized, with the native engine for the
-/// calibration.
-pub(crate) fn graph(arm: &Arm) -> Result<Graph, String> {
-    let graph = floats(arm)?;
-    if arm.precision.parse() != Ok(Precision::Int8) {
-        return Ok(graph);
-    }
-    let graph = passes::simplify(&graph).map_err(one_line)?;
+/// The arm's model in integers; the ranges are found with the native engine.
+pub(crate) fn quantized(arm: &Arm) -> Result<Graph, String> {
+    let graph = passes::simplify(&floats(arm)?).map_err(one_line)?;
     let images: Box<dyn Images> = match &arm.data.calibration {
         Some(folder) => Box::new(folder_of(folder, &graph, CALIBRATION)?),
         None => Box::new(Synthetic::new(&graph, NOISE).map_err(one_line)?),
