@@ -214,7 +214,7 @@ fn what_may_not_be_written_is_left_as_it_is() {
     let kept = contents(&path.join("out"));
     assert_eq!(
         kept.into_iter().collect::<Vec<_>>(),
-        [("a.nii.gz".into(), b"corrected by hand".to_vec())]
+        [("a.nii.gz".to_owned(), b"corrected by hand".to_vec())]
     );
 }
 
