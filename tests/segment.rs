@@ -170,6 +170,96 @@ fn one_bad_scan_does_not_stop_the_others_and_the_exit_code_counts_them() {
 }
 
 #[test]
+fn what_cannot_be_read_or_written_does_not_stop_the_others_and_costs_no_work() {
+    let folder = folder(&["a.nii", "b.nii", "sub/c.nii"]);
+    let path = folder.path();
+    fs::create_dir_all(path.join("out/b.preview.png")).expect("writable");
+    fs::create_dir(path.join("empty")).expect("writable");
+    fs::write(path.join("out/sub"), "a file").expect("writable");
+    let line = ALL.replace("segment scans", "segment scans nowhere empty");
+    let ran = run(path, &line);
+    assert_eq!(ran.code, Some(14), "{}", ran.err);
+    let told = ran.err.lines().filter(|l| l.starts_with("error: "));
+    assert_eq!(told.count(), 4, "{}", ran.err);
+    for part in [
+        "nowhere: No such file or directory (os error 2); check the name",
+        "empty: the folder holds no scan; give",
+        "out/b.preview.png: it is there already, and no file; remove it",
+        "out/sub: it cannot be written: ",
+    ] {
+        assert!(ran.err.contains(part), "{part}: {}", ran.err);
+    }
+    let all = contents(&path.join("out"));
+    let others = all.keys().filter(|name| !name.starts_with("a."));
+    assert_eq!(others.collect::<Vec<_>>(), ["sub"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn what_may_not_be_written_is_left_as_it_is() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = folder(&["a.nii"]);
+    let path = folder.path();
+    let labels = path.join("out/a.nii.gz");
+    fs::create_dir(path.join("out")).expect("writable");
+    fs::write(&labels, "corrected by hand").expect("writable");
+    fs::set_permissions(&labels, fs::Permissions::from_mode(0o444)).expect("own");
+    if fs::OpenOptions::new().write(true).open(&labels).is_ok() {
+        // An administrator may write everything.
+        return;
+    }
+    let ran = run(path, ALL);
+    assert_eq!(ran.code, Some(11), "{}", ran.err);
+    assert!(ran.err.contains("choose another output"), "{}", ran.err);
+    let kept = contents(&path.join("out"));
+    assert_eq!(
+        kept.into_iter().collect::<Vec<_>>(),
+        [("a.nii.gz".to_owned(), b"corrected by hand".to_vec())]
+    );
+}
+
+#[test]
+fn post_processing_is_the_bundles_own_where_it_is_not_asked_for() {
+    let folder = folder(&["a.nii"]);
+    let path = folder.path();
+    let card = r#"{"post_process": {"largest_component": [1], "fill_holes": [2]}}"#;
+    fs::write(path.join("card.json"), card).expect("writable");
+    let line = "models export mobilenetv4_conv_small+fpn --size 32x64 --classes 5 --card card.json -o own.onnx";
+    assert_eq!(run(path, line).code, Some(0));
+    for (options, largest, holes) in [
+        ("", r#"[1]"#, r#"[2]"#),
+        ("--largest-component 3,class_4", r#"[3,4]"#, r#"[2]"#),
+        (
+            "--largest-component all --fill-holes none",
+            r#"[1,2,3,4]"#,
+            "null",
+        ),
+    ] {
+        let line = format!("segment scans -o out --model own.onnx {options}");
+        assert_eq!(run(path, &line).code, Some(0), "{options}");
+        let text = fs::read_to_string(path.join("out/a.manifest.json")).expect("there");
+        let manifest: Value = serde_json::from_str(&text).expect("JSON");
+        let post = &manifest["asked"]["post_process"];
+        let got = [&post["largest_component"], &post["fill_holes"]].map(Value::to_string);
+        assert_eq!(got, [largest, holes], "{options}");
+    }
+}
+
+#[test]
+fn a_quantized_bundle_is_a_bundle() {
+    let folder = folder(&["a.nii"]);
+    let path = folder.path();
+    let ran = run(path, "quantize bundle.onnx --synthetic -o int8.onnx");
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let ran = run(
+        path,
+        "segment scans -o out --model int8.onnx --precision int8",
+    );
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(path.join("out/a.nii.gz").exists());
+}
+
+#[test]
 fn shares_of_a_job_array_make_together_what_one_run_makes() {
     let folder = folder(&["a.nii", "b.nii", "c.nii"]);
     assert_eq!(run(folder.path(), ALL).code, Some(0));
@@ -215,6 +305,11 @@ fn what_cannot_be_begun_is_one_line_and_the_right_exit_code() {
             "segment scans -o out.nii --model bundle.onnx",
             2,
             "give a folder",
+        ),
+        (
+            "segment scans/a.nii -o out.mha --model bundle.onnx",
+            2,
+            "end it in .nii or .nii.gz",
         ),
         (
             "segment scans -o file/out --model bundle.onnx",
@@ -392,6 +487,14 @@ fn a_dicom_series_becomes_a_label_map_and_a_dicom_segmentation() {
         (
             "segment explicit.zip -o no --model bundle.onnx --series 1.2",
             "no readable series 1.2",
+        ),
+        (
+            "segment explicit.zip -o no --model bundle.onnx --volume 2",
+            "volume 2 of 1 was asked for",
+        ),
+        (
+            "segment scans -o no --model bundle.onnx --series 1.2",
+            "it is no DICOM",
         ),
     ] {
         let ran = run(path, line);

@@ -15,6 +15,7 @@ use slicewise_quantize::{
     self as quantize, Activations, Calibration, Folder, Granularity, Head, Images, Method, Options,
     PixelRange, Placement, Quantized, Report, Run, Synthetic,
 };
+use slicewise_segment::bundle;
 use slicewise_zoo as zoo;
 
 use super::models;
@@ -154,7 +155,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let done = work.quantize(&graph);
     bar.finish_and_clear();
     let done = done?;
-    slicewise_onnx::write(&done.quantized.graph, &args.output)?;
+    bundle::write_derived(&args.output, &done.quantized.graph)?;
     let report = &done.report;
     if let Some(file) = &args.report {
         store::write_atomically(file, json::pretty(report).as_bytes())?;

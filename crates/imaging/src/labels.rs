@@ -15,8 +15,9 @@ pub struct Code {
     pub meaning: String,
 }
 
-/// One class of a label map.
+/// One class of a label map. Read from JSON, one without a colour has that of [`distinct_colour`].
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(from = "Described")]
 pub struct Class {
     /// Its number in the label map, above 0.
     pub label: u16,
@@ -30,6 +31,29 @@ pub struct Class {
     /// What it is: DICOM's segmented property type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<Code>,
+}
+
+/// A class as people write it down.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Described {
+    label: u16,
+    name: String,
+    colour: Option<[u8; 3]>,
+    category: Option<Code>,
+    kind: Option<Code>,
+}
+
+impl From<Described> for Class {
+    fn from(class: Described) -> Self {
+        Class {
+            label: class.label,
+            name: class.name,
+            colour: class.colour.unwrap_or(distinct_colour(class.label)),
+            category: class.category,
+            kind: class.kind,
+        }
+    }
 }
 
 /// The classes of a label map in the order of their labels. Background, label 0, is not among them.

@@ -86,6 +86,13 @@ pub fn open(path: &Path, volume: usize) -> Result<Scan, ImagingError> {
 /// # Errors
 /// If there is no such series, or it cannot be read.
 pub fn open_series(path: &Path, uid: &str) -> Result<Scan, ImagingError> {
+    if !dicom::is_dicom(path)? {
+        return Err(ImagingError::Unsupported {
+            file: path.display().to_string(),
+            problem: format!("it is no DICOM, so that it has no series {uid}"),
+            mend: "leave the series out",
+        });
+    }
     Ok(of_series(Series::find(path)?.one(path, Some(uid))?))
 }
 

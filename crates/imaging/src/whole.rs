@@ -1,6 +1,6 @@
 //! Files that appear whole or not at all, also when they are written piece by piece.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,8 +28,9 @@ impl WholeFile {
     /// Begins a file that is to be at `path`. Its folder must be there.
     ///
     /// # Errors
-    /// If the folder cannot be written to.
+    /// If the folder, or a file that is there already, cannot be written to.
     pub fn create(path: &Path) -> Result<Self, ImagingError> {
+        check(path)?;
         let folder = match path.parent() {
             Some(p) if !p.as_os_str().is_empty() => p,
             _ => Path::new("."),
@@ -43,7 +44,7 @@ impl WholeFile {
             builder.permissions(fs::Permissions::from_mode(0o666));
         }
         let file = builder.tempfile_in(folder);
-        let file = file.map_err(|e| ImagingError::io(path, e))?;
+        let file = file.map_err(|e| ImagingError::unwritable(path, e))?;
         // Where there are no locks, age tells what is abandoned.
         let _ = file.as_file().try_lock();
         Ok(WholeFile {
@@ -69,7 +70,7 @@ impl WholeFile {
             file.persist(&path).map_err(|e| e.error)?;
             Ok(())
         };
-        finish().map_err(|e| ImagingError::io(&path, e))
+        finish().map_err(|e| ImagingError::unwritable(&path, e))
     }
 
     /// Writes a file of `bytes`.
@@ -79,7 +80,7 @@ impl WholeFile {
     pub fn write(path: &Path, bytes: &[u8]) -> Result<(), ImagingError> {
         let mut file = WholeFile::create(path)?;
         file.write_all(bytes)
-            .map_err(|e| ImagingError::io(path, e))?;
+            .map_err(|e| ImagingError::unwritable(path, e))?;
         file.finish()
     }
 }
@@ -92,6 +93,28 @@ impl Write for WholeFile {
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
+}
+
+/// Whether a file may be put at `path`: there is none, or one that this user may write. What may not be
+/// written is not replaced, although many folders would let it.
+///
+/// # Errors
+/// If not.
+pub fn check(path: &Path) -> Result<(), ImagingError> {
+    // What is not there yet is no obstacle; where it cannot be looked at, making the file will tell.
+    let Ok(metadata) = fs::metadata(path) else {
+        return Ok(());
+    };
+    if !metadata.is_file() {
+        return Err(ImagingError::Unsupported {
+            file: path.display().to_string(),
+            problem: "it is there already, and no file".into(),
+            mend: "remove it, or choose another output",
+        });
+    }
+    let opened = OpenOptions::new().write(true).open(path);
+    opened.map_err(|e| ImagingError::unwritable(path, e))?;
+    Ok(())
 }
 
 /// Removes what killed programs have left of files that they were writing into `folder`. What a living
@@ -137,6 +160,27 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"one");
         drop(WholeFile::create(&path).unwrap());
         assert_eq!(fs::read(&path).unwrap(), b"one");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_no_file_or_may_not_be_written_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        fs::create_dir(&path).unwrap();
+        let error = WholeFile::write(&path, b"new").unwrap_err().to_string();
+        assert!(error.contains("no file; remove it"), "{error}");
+        fs::remove_dir(&path).unwrap();
+        fs::write(&path, "old").unwrap();
+        let mut permissions = fs::metadata(&path).unwrap().permissions();
+        permissions.set_readonly(true);
+        fs::set_permissions(&path, permissions).unwrap();
+        // An administrator may write everything.
+        if OpenOptions::new().write(true).open(&path).is_err() {
+            let error = WholeFile::write(&path, b"new").unwrap_err().to_string();
+            assert!(error.contains("it cannot be written"), "{error}");
+            assert_eq!(fs::read(&path).unwrap(), b"old");
+        }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

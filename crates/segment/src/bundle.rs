@@ -100,6 +100,24 @@ pub fn write(path: &Path, graph: &Graph, card: &Card) -> Result<String, SegmentE
     Ok(sha256)
 }
 
+/// Writes a network that was made of another one: a bundle where its metadata still hold the card, and an
+/// ONNX file otherwise. Gives the SHA-256 of a bundle.
+///
+/// # Errors
+/// If the card cannot be read or does not fit the network any more, or the file cannot be written.
+pub fn write_derived(path: &Path, graph: &Graph) -> Result<Option<String>, SegmentError> {
+    let Some(text) = graph.metadata.get(CARD) else {
+        slicewise_onnx::write(graph, path)?;
+        return Ok(None);
+    };
+    let card = serde_json::from_str(text).map_err(|e| SegmentError::Bundle {
+        file: path.display().to_string(),
+        problem: format!("the card of the model cannot be read: {e}"),
+        mend: "export the model anew with: slicewise models export",
+    })?;
+    write(path, graph, &card).map(Some)
+}
+
 /// Reads a bundle and checks it against its checksum.
 ///
 /// # Errors
@@ -115,7 +133,12 @@ pub fn read(path: &Path) -> Result<Bundle, SegmentError> {
     let claimed = take_checksum(&mut bytes);
     let Some((at, claimed)) = claimed else {
         // Tell a network without a card from what is no network at all.
-        slicewise_onnx::from_bytes(&file, &bytes)?;
+        slicewise_onnx::from_bytes(&file, &bytes).map_err(|e| SegmentError::Bundle {
+            // Its message begins with the file's name.
+            problem: e.to_string().replacen(&format!("{file}: "), "", 1),
+            file: file.clone(),
+            mend: "give the file that models export wrote",
+        })?;
         return Err(bad(
             "it is a network without classes and without an account of its input".into(),
         ));
@@ -230,6 +253,21 @@ mod tests {
         assert_eq!((bundle.card, bundle.sha256), (card, sha256));
         assert_eq!(bundle.graph.nodes(), graph.nodes());
         assert!(verify(&path).unwrap());
+    }
+
+    #[test]
+    fn what_is_made_of_a_bundle_is_a_bundle_and_of_a_network_a_network() {
+        let folder = tempfile::tempdir().unwrap();
+        let [first, second] = ["b.onnx", "c.onnx"].map(|name| folder.path().join(name));
+        let (graph, card) = small();
+        write(&first, &graph, &card).unwrap();
+        let mut made = read(&first).unwrap().graph;
+        made.name = "made of it".into();
+        let sha256 = write_derived(&second, &made).unwrap();
+        let bundle = read(&second).unwrap();
+        assert_eq!((bundle.card, Some(bundle.sha256)), (card, sha256));
+        assert_eq!(write_derived(&second, &graph).unwrap(), None);
+        assert!(read(&second).is_err());
     }
 
     #[test]

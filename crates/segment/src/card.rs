@@ -179,6 +179,14 @@ impl Card {
                 labels - 1
             ));
         }
+        let post = &self.post_process;
+        let mut treated = post.largest_component.iter().chain(&post.fill_holes);
+        if let Some(label) = treated.find(|&&l| l == 0 || usize::from(l) >= labels) {
+            return Err(format!(
+                "its post-process is of label {label}, the network has 1 to {}",
+                labels - 1
+            ));
+        }
         let slices = self.input.slices;
         if slices.is_multiple_of(2) || ![1, channels].contains(&slices) {
             return Err(format!(
@@ -199,6 +207,7 @@ impl Card {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use slicewise_imaging::distinct_colour;
 
     #[test]
     fn a_card_comes_back_from_json_and_short_ones_are_filled_up() {
@@ -210,6 +219,13 @@ mod tests {
         let card: Card = serde_json::from_str(short).unwrap();
         assert_eq!(card.input.orientation, "LPS");
         assert_eq!(card.training.facts["epochs"], 4000);
+        let named = card.with_json(r#"{"classes": [{"label": 2, "name": "liver"}]}"#);
+        let named = named.unwrap().classes;
+        assert_eq!(named.get(2).unwrap().colour, distinct_colour(2));
+        assert!(
+            card.with_json(r#"{"classes": [{"label": 2, "name": "liver", "color": [1, 2, 3]}]}"#)
+                .is_err()
+        );
         let mended = card.with_json(r#"{"licence": "MIT", "input": {"slices": 3}}"#);
         let mended = mended.unwrap();
         assert_eq!((mended.licence.as_str(), mended.input.slices), ("MIT", 3));
@@ -223,9 +239,10 @@ mod tests {
         let good = Card::of_outputs("resnet18+fpn", 5);
         assert_eq!(good.check(3, 5), Ok(()));
         type Edit = fn(&mut Card);
-        let cases: [(Edit, &str); 6] = [
+        let cases: [(Edit, &str); 7] = [
             (|c| c.format = 2, "format 2"),
             (|c| c.first_label = 2, "first label is 2"),
+            (|c| c.post_process.fill_holes = vec![5], "label 5"),
             (|c| c.input.slices = 2, "2 neighbouring slices"),
             (|c| c.input.slices = 5, "5 neighbouring slices"),
             (|c| c.input.orientation = "LPX".into(), "no orientation"),

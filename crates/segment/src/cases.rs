@@ -1,11 +1,11 @@
 //! Which scans there are, and where what is made of them goes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use slicewise_imaging::dicom::{self, SegKind};
-use slicewise_imaging::{ImagingError, scan};
+use slicewise_imaging::{ImagingError, scan, whole};
 
 use crate::{OutputFiles, SegmentError};
 
@@ -16,6 +16,8 @@ pub struct Case {
     pub input: PathBuf,
     /// Folders below a folder that was given, and the file's name without its end.
     pub stem: PathBuf,
+    /// Why it is no scan, where that is known already.
+    pub problem: Option<String>,
 }
 
 /// Where the outputs of a case go.
@@ -28,42 +30,36 @@ pub struct Place {
 }
 
 /// The scans that `inputs` are or hold, in a fixed order; those below `output` are none, because they were
-/// made here.
+/// made here. An input or a folder that cannot be looked into is a case with a problem, so that it does not
+/// stop the others.
 ///
 /// # Errors
-/// If an input is not there, a folder holds no scan, or two scans would have outputs of the same name.
+/// If none can be looked into or holds a scan, or two scans would have outputs of the same name.
 pub fn find(inputs: &[PathBuf], output: &Path) -> Result<Vec<Case>, SegmentError> {
     let output = fs::canonicalize(output).ok();
     let mut cases = Vec::new();
     for input in inputs {
-        let metadata = fs::metadata(input).map_err(|e| ImagingError::io(input, e))?;
-        if !metadata.is_dir() {
-            cases.push(case(input.clone(), Path::new("")));
-            continue;
-        }
-        if dicom::holds_dicom(input, scan::is_name)? {
-            // A path such as `.` has no name of its own.
-            let named = fs::canonicalize(input).map_err(|e| ImagingError::io(input, e))?;
-            let stem = PathBuf::from(named.file_name().unwrap_or_default());
-            let input = input.clone();
-            cases.push(Case { input, stem });
-            continue;
-        }
-        let before = cases.len();
-        walk(input, Path::new(""), output.as_deref(), &mut cases)?;
-        if cases.len() == before {
-            return Err(ImagingError::Unsupported {
-                file: input.display().to_string(),
-                problem: "the folder holds no scan".into(),
-                mend: "give a folder with .nii, .nii.gz, .hdr, .mha, .mhd, .nrrd, .nhdr or DICOM files",
-            }
-            .into());
+        if let Err(problem) = look_into(input, output.as_deref(), &mut cases) {
+            let stem = PathBuf::from(input.file_name().unwrap_or_default());
+            cases.push(Case::unreadable(input.clone(), stem, &problem));
         }
     }
     cases.sort();
     cases.dedup();
+    if let [
+        Case {
+            problem: Some(first),
+            ..
+        },
+        ..,
+    ] = &cases[..]
+        && cases.iter().all(|case| case.problem.is_some())
+    {
+        return Err(SegmentError::NoScan(first.clone()));
+    }
     let mut seen = BTreeMap::new();
-    for case in &cases {
+    // Nothing is written for what is no scan.
+    for case in cases.iter().filter(|case| case.problem.is_none()) {
         if let Some(other) = seen.insert(&case.stem, &case.input) {
             return Err(SegmentError::Options(format!(
                 "{} and {} would both become '{}'; give them in separate runs",
@@ -76,40 +72,118 @@ pub fn find(inputs: &[PathBuf], output: &Path) -> Result<Vec<Case>, SegmentError
     Ok(cases)
 }
 
-fn case(input: PathBuf, folder: &Path) -> Case {
-    let name = input.file_name().unwrap_or_default().to_string_lossy();
-    let stem = folder.join(scan::stem(&name));
-    Case { input, stem }
+impl Case {
+    fn new(input: PathBuf, stem: PathBuf) -> Self {
+        Case {
+            input,
+            stem,
+            problem: None,
+        }
+    }
+
+    fn unreadable(input: PathBuf, stem: PathBuf, problem: &SegmentError) -> Self {
+        Case {
+            input,
+            stem,
+            problem: Some(problem.to_string()),
+        }
+    }
 }
 
-fn walk(
-    folder: &Path,
-    below: &Path,
+/// The scans that one input is or holds.
+fn look_into(
+    input: &Path,
     output: Option<&Path>,
     cases: &mut Vec<Case>,
 ) -> Result<(), SegmentError> {
-    let io = |e| ImagingError::io(folder, e);
-    for entry in fs::read_dir(folder).map_err(io)? {
-        let entry = entry.map_err(io)?;
-        let kind = entry.file_type().map_err(io)?;
-        let path = entry.path();
-        if kind.is_dir() {
-            let is_output = output.is_some() && fs::canonicalize(&path).ok().as_deref() == output;
-            if is_output {
-                continue;
-            }
-            if dicom::holds_dicom(&path, scan::is_name)? {
-                // What is below it belongs to it.
-                let stem = below.join(entry.file_name());
-                cases.push(Case { input: path, stem });
-            } else {
-                walk(&path, &below.join(entry.file_name()), output, cases)?;
-            }
-        } else if scan::is_name(&entry.file_name().to_string_lossy()) && path.is_file() {
-            cases.push(case(path, below));
+    let io = |e| ImagingError::io(input, e);
+    if !fs::metadata(input).map_err(io)?.is_dir() {
+        cases.push(case(input.to_owned(), Path::new("")));
+        return Ok(());
+    }
+    if dicom::holds_dicom(input, scan::is_name)? {
+        // A path such as `.` has no name of its own.
+        let named = fs::canonicalize(input).map_err(io)?;
+        let stem = PathBuf::from(named.file_name().unwrap_or_default());
+        cases.push(Case::new(input.to_owned(), stem));
+        return Ok(());
+    }
+    let before = cases.len();
+    let seen = BTreeSet::new();
+    let mut walk = Walk {
+        output,
+        seen,
+        cases,
+    };
+    walk.folder(input, Path::new(""))?;
+    if cases.len() == before {
+        return Err(ImagingError::Unsupported {
+            file: input.display().to_string(),
+            problem: "the folder holds no scan".into(),
+            mend: "give a folder with .nii, .nii.gz, .hdr, .mha, .mhd, .nrrd, .nhdr or DICOM files",
         }
+        .into());
     }
     Ok(())
+}
+
+fn case(input: PathBuf, folder: &Path) -> Case {
+    let name = input.file_name().unwrap_or_default().to_string_lossy();
+    let stem = folder.join(scan::stem(&name));
+    Case::new(input, stem)
+}
+
+/// Looks through folders, links included, into each once.
+struct Walk<'a> {
+    /// The folder of the outputs, in which there are no scans.
+    output: Option<&'a Path>,
+    seen: BTreeSet<PathBuf>,
+    cases: &'a mut Vec<Case>,
+}
+
+impl Walk<'_> {
+    fn folder(&mut self, folder: &Path, below: &Path) -> Result<(), SegmentError> {
+        let io = |e| ImagingError::io(folder, e);
+        let own = fs::canonicalize(folder).map_err(io)?;
+        if !self.seen.insert(own) {
+            return Ok(());
+        }
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(folder).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            let is_link = entry.file_type().map_err(io)?.is_symlink();
+            entries.push((is_link, entry.file_name()));
+        }
+        // What is here before what links lead to, so that one name is chosen for it each time.
+        entries.sort();
+        for (_, name) in entries {
+            let path = folder.join(&name);
+            if path.is_dir() {
+                let stem = below.join(&name);
+                if let Err(problem) = self.below(&path, &stem) {
+                    self.cases.push(Case::unreadable(path, stem, &problem));
+                }
+            } else if scan::is_name(&name.to_string_lossy()) {
+                self.cases.push(case(path, below));
+            }
+        }
+        Ok(())
+    }
+
+    fn below(&mut self, path: &Path, stem: &Path) -> Result<(), SegmentError> {
+        let own = fs::canonicalize(path).map_err(|e| ImagingError::io(path, e))?;
+        if self.output == Some(&own) {
+            return Ok(());
+        }
+        if !dicom::holds_dicom(path, scan::is_name)? {
+            return self.folder(path, stem);
+        }
+        // What is below it belongs to it.
+        if self.seen.insert(own) {
+            self.cases.push(Case::new(path.to_owned(), stem.to_owned()));
+        }
+        Ok(())
+    }
 }
 
 impl Place {
@@ -148,6 +222,16 @@ impl Place {
         }
     }
 
+    /// Whether every file can be put in its place, as far as that can be told before.
+    ///
+    /// # Errors
+    /// If not: something is there that is no file, or may not be written.
+    pub fn check(&self) -> Result<(), ImagingError> {
+        let files = self.files.all();
+        let mut files = files.into_iter().chain([self.manifest.as_path()]);
+        files.try_for_each(whole::check)
+    }
+
     /// The folder of the outputs.
     pub fn folder(&self) -> &Path {
         match self.manifest.parent() {
@@ -163,6 +247,15 @@ pub fn named_file(output: &Path) -> Option<String> {
     let lower = name.to_ascii_lowercase();
     let is_file = lower.ends_with(".nii") || lower.ends_with(".nii.gz");
     (is_file && !output.is_dir()).then(|| scan::stem(name).to_owned())
+}
+
+/// Whether an output is named like a file of another format than label maps are written in.
+pub fn misnamed_file(output: &Path) -> bool {
+    let name = output.file_name().unwrap_or_default().to_string_lossy();
+    let ends = [".dcm", ".img", ".img.gz"];
+    let is_other =
+        scan::is_name(&name) || ends.iter().any(|e| name.to_ascii_lowercase().ends_with(e));
+    is_other && named_file(output).is_none() && !output.is_dir()
 }
 
 #[cfg(test)]
@@ -223,6 +316,36 @@ mod tests {
         assert_eq!(stems(&[root.join("p1/ct/")]), ["ct"]);
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_and_every_folder_is_looked_into_once() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("scans");
+        let other = folder.path().join("other");
+        for path in [
+            root.join("x/a.nii"),
+            other.join("b.nii"),
+            root.join("shut/c.nii"),
+        ] {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        symlink(&other, root.join("link")).unwrap();
+        symlink(&root, root.join("x/loop")).unwrap();
+        symlink("nowhere", root.join("gone.nii")).unwrap();
+        let shut = root.join("shut");
+        fs::set_permissions(&shut, fs::Permissions::from_mode(0)).unwrap();
+        let cases = find(std::slice::from_ref(&root), Path::new("out")).unwrap();
+        let is_shut = fs::read_dir(&shut).is_err();
+        fs::set_permissions(&shut, fs::Permissions::from_mode(0o755)).unwrap();
+        let stems: Vec<_> = cases.iter().map(|c| c.stem.to_str().unwrap()).collect();
+        // An administrator may look into everything.
+        let last = if is_shut { "shut" } else { "shut/c" };
+        assert_eq!(stems, ["gone", "link/b", last, "x/a"]);
+        assert_eq!(cases[2].problem.is_some(), is_shut);
+    }
+
     #[test]
     fn what_would_overwrite_another_and_what_is_not_there_is_refused() {
         let folder = tempfile::tempdir().unwrap();
@@ -235,5 +358,9 @@ mod tests {
         assert!(both.to_string().contains("would both become 'a'"), "{both}");
         let missing = find(&[root.join("b.nii")], Path::new("out")).unwrap_err();
         assert!(missing.to_string().contains("b.nii"), "{missing}");
+        // Beside others it does not stop them.
+        let cases = find(&[root.join("b.nii"), root.join("a.nii")], Path::new("out")).unwrap();
+        let problems: Vec<_> = cases.iter().map(|c| c.problem.is_some()).collect();
+        assert_eq!(problems, [false, true]);
     }
 }

@@ -28,6 +28,9 @@ pub enum SegmentError {
         /// What to do about it.
         mend: &'static str,
     },
+    /// What was given holds no scan, or cannot be looked into.
+    #[error("{0}")]
+    NoScan(String),
     /// The model and what was asked of it do not go together.
     #[error("{0}")]
     Options(String),

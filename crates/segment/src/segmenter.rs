@@ -407,10 +407,22 @@ impl Segmenter {
 
 /// Opens the scan of a request.
 fn open(request: &Request) -> Result<Scan, ImagingError> {
-    match &request.series {
+    let scan = match &request.series {
         Some(uid) => scan::open_series(&request.input, uid),
         None => scan::open(&request.input, request.volume),
+    }?;
+    if request.volume >= scan.volumes {
+        return Err(ImagingError::Unsupported {
+            file: request.input.display().to_string(),
+            problem: format!(
+                "volume {} of {} was asked for",
+                request.volume + 1,
+                scan.volumes
+            ),
+            mend: "choose one that is there",
+        });
     }
+    Ok(scan)
 }
 
 /// How a scan is taken through the network.

@@ -3,7 +3,7 @@
 mod status;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -12,7 +12,7 @@ use anyhow::{Context, bail};
 use slicewise_bench::machine::Machine;
 use slicewise_engines::{self as engines, CompileOptions, Precision};
 use slicewise_imaging::dicom::SegKind;
-use slicewise_imaging::whole;
+use slicewise_imaging::{ImagingError, whole};
 use slicewise_segment::bundle;
 use slicewise_segment::cases::{self, Case, Place};
 use slicewise_segment::manifest::{Asked, Manifest};
@@ -84,10 +84,10 @@ pub(crate) struct Args {
     /// Which volume of a scan with four dimensions, 1 being the first
     #[arg(long, value_name = "N", default_value = "1", value_parser = options::threads)]
     volume: usize,
-    /// Keep only the largest piece of these classes: names, labels, or all [default: the bundle's]
+    /// Keep only the largest piece of these classes: names, labels, all, or none [default: the bundle's]
     #[arg(long, value_delimiter = ',', value_name = "CLASS")]
     largest_component: Vec<String>,
-    /// Fill the holes of these classes: names, labels, or all [default: the bundle's]
+    /// Fill the holes of these classes: names, labels, all, or none [default: the bundle's]
     #[arg(long, value_delimiter = ',', value_name = "CLASS")]
     fill_holes: Vec<String>,
     /// Write NAME.statistics.json: volume in ml, mean value (HU for CT) and place of every class
@@ -150,11 +150,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     )?;
     drop(bundle);
     let load_ms = begin.elapsed().as_secs_f64() * 1e3;
-    for place in &places {
-        let folder = place.folder();
-        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        whole::sweep(folder);
+    if let Some(first) = places.first() {
+        let root = match cases::named_file(&args.output) {
+            Some(_) => first.folder(),
+            None => &args.output,
+        };
+        make_folder(root)?;
     }
+    places.iter().for_each(|place| whole::sweep(place.folder()));
     ctrlc::set_handler(|| {
         if INTERRUPT.swap(true, Ordering::Relaxed) {
             std::process::exit(i32::from(INTERRUPTED));
@@ -165,9 +168,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let requests = requests(args, segmenter.card(), &cases, &places)?;
     let mut status = Status::begin(args.progress, &segmenter, requests.len(), load_ms);
     let mut failed = 0;
-    for (request, place) in requests.iter().zip(&places) {
+    for ((request, place), case) in requests.iter().zip(&places).zip(cases) {
         status.scan(request);
-        let outcome = one(args, &mut segmenter, request, place, &mut status);
+        let outcome = match case.problem {
+            Some(problem) => Err(SegmentError::NoScan(problem)),
+            None => one(args, &mut segmenter, request, place, &mut status),
+        };
         if matches!(outcome, Err(SegmentError::Interrupted)) {
             status.end();
             return Ok(ExitCode::from(INTERRUPTED));
@@ -182,8 +188,18 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     })
 }
 
+fn make_folder(folder: &Path) -> Result<(), ImagingError> {
+    fs::create_dir_all(folder).map_err(|e| ImagingError::unwritable(folder, e))
+}
+
 /// The scans of this run.
 fn chosen_cases(args: &Args) -> anyhow::Result<Vec<Case>> {
+    if cases::misnamed_file(&args.output) {
+        bail!(Usage(format!(
+            "{} looks like a file, and label maps are NIfTI: end it in .nii or .nii.gz, or give a folder",
+            args.output.display()
+        )));
+    }
     let cases = cases::find(&args.input, &args.output).map_err(|e| match e {
         SegmentError::Options(problem) => anyhow::Error::new(Usage(problem)),
         other => other.into(),
@@ -222,29 +238,33 @@ fn requests(
             views.len()
         )));
     }
-    let mut post = None;
-    if !(args.largest_component.is_empty() && args.fill_holes.is_empty()) {
-        post = Some(PostProcess {
-            largest_component: labels(&args.largest_component, card)?,
-            fill_holes: labels(&args.fill_holes, card)?,
-        });
-    }
+    let own = &card.post_process;
+    let post = PostProcess {
+        largest_component: labels(&args.largest_component, &own.largest_component, card)?,
+        fill_holes: labels(&args.fill_holes, &own.fill_holes, card)?,
+    };
     let request = |(case, place): (&Case, &Place)| Request {
         input: case.input.clone(),
         volume: args.volume - 1,
         series: args.series.clone(),
         views: views.clone(),
         intensity: args.window.clone(),
-        post_process: post.clone(),
+        post_process: Some(post.clone()),
         outputs: place.files.clone(),
         free_memory: None,
     };
     Ok(cases.iter().zip(places).map(request).collect())
 }
 
-/// The labels of classes by name or number.
-fn labels(names: &[String], card: &Card) -> anyhow::Result<Vec<u16>> {
+/// The labels of classes by name or number; the bundle's own where none is named.
+fn labels(names: &[String], own: &[u16], card: &Card) -> anyhow::Result<Vec<u16>> {
     let all = card.classes.classes();
+    if names.is_empty() {
+        return Ok(own.to_vec());
+    }
+    if names == ["none"] {
+        return Ok(Vec::new());
+    }
     if names.iter().any(|n| n == "all") {
         return Ok(all.iter().map(|c| c.label).collect());
     }
@@ -281,6 +301,8 @@ fn one(
     if !args.force && Manifest::is_done(&place.manifest, &asked) {
         return Ok(Outcome::Skipped);
     }
+    make_folder(place.folder())?;
+    place.check()?;
     // From here on the outputs are not those of an earlier manifest. If it is not there, all the better;
     // if it cannot be removed, writing it will tell.
     let _ = fs::remove_file(&place.manifest);

@@ -5,23 +5,23 @@ use super::tag::{self, Tag};
 
 impl DataSet {
     /// Adds an attribute with the value representation of the data dictionary.
-    fn put(&mut self, tag: Tag, bytes: Vec<u8>) {
+    pub(crate) fn put_bytes(&mut self, tag: Tag, bytes: Vec<u8>) {
         self.insert(tag, tag.vr().unwrap_or(*b"UN"), Value::Bytes(bytes));
     }
 
     /// Adds a text.
     pub(crate) fn put_text(&mut self, tag: Tag, text: impl Into<String>) {
-        self.put(tag, text.into().into_bytes());
+        self.put_bytes(tag, text.into().into_bytes());
     }
 
     /// Adds 16-bit numbers.
     pub(crate) fn put_shorts(&mut self, tag: Tag, numbers: &[u16]) {
-        self.put(tag, numbers.iter().flat_map(|n| n.to_le_bytes()).collect());
+        self.put_bytes(tag, numbers.iter().flat_map(|n| n.to_le_bytes()).collect());
     }
 
     /// Adds 32-bit numbers.
     pub(crate) fn put_longs(&mut self, tag: Tag, numbers: &[u32]) {
-        self.put(tag, numbers.iter().flat_map(|n| n.to_le_bytes()).collect());
+        self.put_bytes(tag, numbers.iter().flat_map(|n| n.to_le_bytes()).collect());
     }
 
     /// Adds the numbers of attributes.

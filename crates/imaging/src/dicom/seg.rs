@@ -139,14 +139,22 @@ struct Segment {
     slices: Vec<usize>,
 }
 
+/// What texts are written in: the source's character set.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Letters {
+    Ascii,
+    Latin1,
+    Unicode,
+}
+
 pub(crate) struct Segmentation<'a> {
     slices: &'a PackedLabels,
     origin: Origin<'a>,
     series: &'a Series,
     options: &'a SegOptions,
     segments: Vec<Segment>,
-    /// Whether texts may be beyond ASCII.
-    unicode: bool,
+    /// What texts are written in.
+    letters: Letters,
 }
 
 impl<'a> Segmentation<'a> {
@@ -184,14 +192,18 @@ impl<'a> Segmentation<'a> {
             class: named(label),
             slices,
         });
-        let unicode = match origin.study.text(tag::CHARACTER_SET).as_deref() {
-            Some("ISO_IR 192") => true,
-            // Many files have letters beyond ASCII and do not say which; they stay as unclear as they are.
-            None | Some("ISO_IR 6") => origin.study.iter().all(|(_, _, value)| match value {
+        let is_plain = || {
+            origin.study.iter().all(|(_, _, value)| match value {
                 Value::Bytes(bytes) => bytes.is_ascii(),
                 Value::Items(_) => true,
-            }),
-            Some(_) => false,
+            })
+        };
+        let letters = match origin.study.text(tag::CHARACTER_SET).as_deref() {
+            Some("ISO_IR 192") => Letters::Unicode,
+            Some("ISO_IR 100") => Letters::Latin1,
+            // Many files have letters beyond ASCII and do not say which; they stay as unclear as they are.
+            None | Some("ISO_IR 6") if is_plain() => Letters::Unicode,
+            _ => Letters::Ascii,
         };
         Segmentation {
             segments: segments.collect(),
@@ -199,19 +211,28 @@ impl<'a> Segmentation<'a> {
             origin,
             series,
             options,
-            unicode,
+            letters,
         }
     }
 
-    /// A text in the source's character set, shortened to what is allowed.
-    fn text(&self, text: &str, most: usize) -> String {
+    /// Adds a text in the source's character set, shortened to what is allowed.
+    fn put(&self, data: &mut DataSet, tag: Tag, text: &str, most: usize) {
         let letter = |c: char| match c {
             '\\' => '/',
             c if c.is_control() => ' ',
-            c if c.is_ascii() || self.unicode => c,
+            c if c.is_ascii() || self.letters == Letters::Unicode => c,
+            c if self.letters == Letters::Latin1 && u8::try_from(c).is_ok() => c,
             _ => '?',
         };
-        text.chars().map(letter).take(most).collect()
+        let text = text.chars().map(letter).take(most);
+        data.put_bytes(
+            tag,
+            match self.letters {
+                // The first 256 code points are those of Latin-1.
+                Letters::Latin1 => text.filter_map(|c| u8::try_from(c).ok()).collect(),
+                _ => text.collect::<String>().into_bytes(),
+            },
+        );
     }
 
     /// Everything before the pixels, their element's header included.
@@ -320,7 +341,9 @@ impl<'a> Segmentation<'a> {
             uid::of(&[b"study", self.origin.series.as_bytes()]),
         );
         match study.bytes(tag::CHARACTER_SET) {
-            _ if self.unicode => data.put_text(tag::CHARACTER_SET, "ISO_IR 192"),
+            _ if self.letters == Letters::Unicode => {
+                data.put_text(tag::CHARACTER_SET, "ISO_IR 192")
+            }
             Some(set) => data.insert(tag::CHARACTER_SET, *b"CS", Value::Bytes(set.to_vec())),
             None => {}
         }
@@ -359,12 +382,12 @@ impl<'a> Segmentation<'a> {
         }
         let model = &self.options.algorithm;
         let description = format!("{model} segmentation, not a medical device");
-        data.put_text(tag::SERIES_DESCRIPTION, self.text(&description, 64));
+        self.put(data, tag::SERIES_DESCRIPTION, &description, 64);
         data.put_text(tag::CONTENT_LABEL, "SEGMENTATION");
         data.put_text(tag::CONTENT_DESCRIPTION, DISCLAIMER);
         data.put_text(tag::CONTENT_CREATOR, "");
         data.put_text(tag::MANUFACTURER, "slicewise");
-        data.put_text(tag::MODEL_NAME, self.text(model, 64));
+        self.put(data, tag::MODEL_NAME, model, 64);
         data.put_text(tag::DEVICE_SERIAL_NUMBER, "0");
         data.put_text(tag::SOFTWARE_VERSIONS, env!("CARGO_PKG_VERSION"));
         data.put_text(tag::FRAME_OF_REFERENCE, self.frame_of_reference());
@@ -446,10 +469,10 @@ impl<'a> Segmentation<'a> {
         };
         let mut item = DataSet::default();
         item.put_shorts(tag::SEGMENT_NUMBER, &[segment.number]);
-        item.put_text(tag::SEGMENT_LABEL, self.text(&class.name, 64));
+        self.put(&mut item, tag::SEGMENT_LABEL, &class.name, 64);
         item.put_text(tag::SEGMENT_DESCRIPTION, format!("label {}", segment.label));
         item.put_text(tag::ALGORITHM_TYPE, "AUTOMATIC");
-        item.put_text(tag::ALGORITHM_NAME, self.text(&self.options.algorithm, 64));
+        self.put(&mut item, tag::ALGORITHM_NAME, &self.options.algorithm, 64);
         item.put_shorts(tag::DISPLAY_CIELAB, &cielab(class.colour));
         let category = class.category.as_ref().unwrap_or(&tissue);
         let kind = class.kind.as_ref().unwrap_or(&tissue);
@@ -460,9 +483,9 @@ impl<'a> Segmentation<'a> {
 
     fn code(&self, code: &Code) -> DataSet {
         let mut item = DataSet::default();
-        item.put_text(tag::CODE_VALUE, self.text(&code.value, 16));
-        item.put_text(tag::CODING_SCHEME, self.text(&code.scheme, 16));
-        item.put_text(tag::CODE_MEANING, self.text(&code.meaning, 64));
+        self.put(&mut item, tag::CODE_VALUE, &code.value, 16);
+        self.put(&mut item, tag::CODING_SCHEME, &code.scheme, 16);
+        self.put(&mut item, tag::CODE_MEANING, &code.meaning, 64);
         item
     }
 

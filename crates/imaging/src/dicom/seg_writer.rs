@@ -149,7 +149,7 @@ impl SegWriter {
                 SegKind::Binary => segmentation.write_bits(&mut out),
                 SegKind::LabelMap => segmentation.write_labels(&mut out),
             });
-        written.map_err(|e| ImagingError::io(&self.path, e))?;
+        written.map_err(|e| ImagingError::unwritable(&self.path, e))?;
         out.finish()
     }
 }

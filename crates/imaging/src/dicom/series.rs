@@ -212,9 +212,13 @@ impl Found {
             });
         }
         let names: Vec<String> = wanted.iter().map(Series::name).collect();
+        let mend = match wanted.iter().all(|s| s.uid() == wanted[0].uid()) {
+            true => "they have one UID: put the files of one of them into a folder of their own",
+            false => "give the folder of one series, or its UID",
+        };
         Err(fault(
             format!("it has {} scans: {}", names.len(), names.join("; ")),
-            "give the folder of one series, or its UID",
+            mend,
         ))
     }
 }

@@ -86,7 +86,7 @@ impl LabelWriter {
             Sink::Plain(file) => file,
             Sink::Gzip(encoder) => encoder.get_ref(),
         };
-        ImagingError::io(file.path(), error)
+        ImagingError::unwritable(file.path(), error)
     }
 
     /// Writes the next labels.
@@ -131,7 +131,9 @@ impl LabelWriter {
             Sink::Plain(file) => file,
             Sink::Gzip(encoder) => {
                 let path = encoder.get_ref().path().to_owned();
-                encoder.finish().map_err(|e| ImagingError::io(&path, e))?
+                encoder
+                    .finish()
+                    .map_err(|e| ImagingError::unwritable(&path, e))?
             }
         };
         file.finish()
