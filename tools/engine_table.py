@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Writes docs/engine.md's table from benchmark records, so that it cannot drift from them.
+"""Writes a table of docs/engine.md from benchmark records, so that it cannot drift from them.
 
     python3 tools/engine_table.py results/engine/*.json
+    python3 tools/engine_table.py results/avx2/*.json --mark avx2
 
-replaces what stands between `<!-- results -->` and `<!-- /results -->` in docs/engine.md. A ratio is another engine's
+replaces what stands between `<!-- MARK -->` and `<!-- /MARK -->` in docs/engine.md. A ratio is another engine's
 time divided by ours, from the medians of visits in the same round: the median over the rounds, and their quartiles.
 Needs nothing but Python.
 """
@@ -14,8 +15,7 @@ import statistics
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-BEGIN, END = "<!-- results -->", "<!-- /results -->"
-PEERS = ["onnxruntime f32", "openvino f32", "openvino bf16"]
+PEERS = {"onnxruntime f32": "ORT f32", "openvino f32": "OpenVINO f32", "openvino bf16": "OpenVINO bf16"}
 
 
 def rounds(arm: dict) -> dict[int, float]:
@@ -36,7 +36,12 @@ def ratio(own: dict, other: dict) -> str:
     return f"{middle:.2f} ({low:.2f}–{high:.2f})"
 
 
-def rows(record: dict) -> list[str]:
+def modes(record: dict) -> set[str]:
+    """Engines and precisions with a figure."""
+    return {f"{arm['engine']} {arm['precision']}" for arm in record["arms"] if arm["status"] == "measured"}
+
+
+def rows(record: dict, peers: list[str]) -> list[str]:
     """One row a model and number of threads."""
     groups: dict[tuple, dict[str, dict]] = {}
     for arm in record["arms"]:
@@ -48,7 +53,7 @@ def rows(record: dict) -> list[str]:
         own = arms.get("native f32")
         if own is None:
             continue
-        cells = [ratio(own, arms[peer]) if peer in arms else "–" for peer in PEERS]
+        cells = [ratio(own, arms[peer]) if peer in arms else "–" for peer in peers]
         ms = f"{own['statistics']['median_ms']:.1f}"
         task = "scores" if record["suite"] == "encoders" else task
         lines.append(f"| `{model}` {size} → {task} | {threads} | {ms} | " + " | ".join(cells) + " |")
@@ -71,13 +76,16 @@ def section(records: list[dict]) -> str:
     first = records[0]
     engines = ", ".join(f"{e['name']} {e['version']}" for e in first["engines"])
     cpu = first["machine"].get("cpu") or "unknown CPU"
-    lines = ["| work | threads | native f32, ms | × ORT f32 | × OpenVINO f32 | × OpenVINO bf16 |", "|---|--:|--:|--:|--:|--:|"]
+    units = "AVX-512" if "avx512f" in first["machine"]["isa"] else "AVX2"
+    peers = [peer for peer in PEERS if any(peer in modes(record) for record in records)]
+    lines = ["| work | threads | native f32, ms |" + "".join(f" × {PEERS[p]} |" for p in peers)]
+    lines.append("|---|--:|--:|" + "--:|" * len(peers))
     for record in records:
-        lines += rows(record)
+        lines += rows(record, peers)
     model = first["arms"][0]["model"]
     lines += ["", f"`{model}`, in a process of its own:", ""]
     lines += ["| engine | peak memory, MB | load, pack and first run, ms |", "|---|--:|--:|", *memory(records), ""]
-    lines += [f"{cpu}, {first['started'][:10]}; {engines}. Median over the rounds (quartiles).", "", "```sh"]
+    lines += [f"{cpu} with {units}, {first['started'][:10]}; {engines}. Median over the rounds (quartiles).", "", "```sh"]
     lines += [" ".join(["slicewise", *record["command"][1:]]) for record in records]
     return "\n".join([*lines, "```"])
 
@@ -86,10 +94,13 @@ def main() -> None:
     """Rewrites the section of docs/engine.md."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("records", type=Path, nargs="+")
-    records = [json.loads(path.read_text()) for path in parser.parse_args().records]
+    parser.add_argument("--mark", default="results")
+    args = parser.parse_args()
+    records = [json.loads(path.read_text()) for path in args.records]
+    begin, end = f"<!-- {args.mark} -->", f"<!-- /{args.mark} -->"
     page = ROOT / "docs/engine.md"
-    before, rest = page.read_text().split(BEGIN)
-    page.write_text(f"{before}{BEGIN}\n{section(records)}\n{END}{rest.split(END)[1]}")
+    before, rest = page.read_text().split(begin)
+    page.write_text(f"{before}{begin}\n{section(records)}\n{end}{rest.split(end)[1]}")
 
 
 if __name__ == "__main__":
