@@ -9,8 +9,8 @@
 use std::arch::x86_64::*;
 
 #[cfg(target_arch = "x86_64")]
-use super::{Avx2, Avx512};
-use super::{Isa, Scalar, Simd, Token};
+use super::{Avx2, Avx512, Token};
+use super::{Isa, Scalar, Simd};
 
 /// An instruction set's products of words. An implementor is a token, as for [`Simd`].
 pub(crate) trait Dot: Copy + Send + Sync + 'static {

@@ -5,7 +5,10 @@ use crate::Isa;
 
 #[test]
 fn results_written_past_the_caches_are_the_same() {
-    let (input, output) = ([41, 33], [2101, 2111]);
+    let (input, output) = match cfg!(miri) {
+        false => ([41, 33], [2101, 2111]),
+        true => ([7, 5], [17, 19]),
+    };
     let spec = Resize {
         size: output.to_vec(),
         mode: ResizeMode::Linear,

@@ -206,7 +206,9 @@ fn check(case: &Case, seed: u64, context: &Context) -> Result<(), String> {
                 then: Some(Activation::Tanh),
             },
         ];
-        for epilogue in epilogues {
+        // Under Miri the last, which has every part.
+        let first = if cfg!(miri) { 3 } else { 0 };
+        for epilogue in epilogues.into_iter().skip(first) {
             let mut y = vec![f32::NAN; want.len()];
             winograd.run(context, &x, &mut y, epilogue);
             for (i, (got, sum)) in y.iter().zip(&want).enumerate() {
@@ -236,7 +238,8 @@ fn check(case: &Case, seed: u64, context: &Context) -> Result<(), String> {
 fn every_tile_equals_the_definition() {
     let mut failed = Vec::new();
     for isa in Isa::available() {
-        for threads in [1, 3] {
+        let several: &[usize] = if cfg!(miri) { &[3] } else { &[1, 3] };
+        for &threads in several {
             let context = Context::new(isa, threads);
             for (i, case) in CASES.iter().enumerate() {
                 let size: usize = case.input.iter().product();
@@ -282,7 +285,8 @@ fn the_number_of_threads_does_not_change_a_bit() {
                 y
             };
             let one = run(1);
-            for threads in [2, 16] {
+            let several: &[usize] = if cfg!(miri) { &[2] } else { &[2, 16] };
+            for &threads in several {
                 assert!(run(threads) == one, "{tile:?} on {threads} threads");
             }
         }
