@@ -2,7 +2,7 @@
 """Writes a table of docs/engine.md from benchmark records, so that it cannot drift from them.
 
     python3 tools/engine_table.py results/engine/*.json
-    python3 tools/engine_table.py results/avx2/*.json --mark avx2
+    python3 tools/engine_table.py results/avx2/labels.json results/avx2/encoders.json --mark avx2
 
 replaces what stands between `<!-- MARK -->` and `<!-- /MARK -->` in docs/engine.md. A ratio is another engine's
 time divided by ours, from the medians of visits in the same round: the median over the rounds, and their quartiles.
