@@ -327,7 +327,7 @@ type Dense = (
 
 /// Shapes of mobilenetv4_conv_small, resnet18, regnetx_004, convnext_tiny and vit_tiny with their
 /// decoders at 512×512, and of stunet_s.
-const CONVOLUTIONS: [Dense; 21] = [
+const CONVOLUTIONS: [Dense; 22] = [
     ("dense", (3, 32), 1, window(3, 2), &[512, 512]),
     ("dense", (3, 64), 1, window(7, 2), &[512, 512]),
     ("dense", (32, 32), 1, window(3, 1), &[256, 256]),
@@ -343,6 +343,7 @@ const CONVOLUTIONS: [Dense; 21] = [
     ("pointwise", (128, 512), 1, window(1, 1), &[16, 16]),
     ("pointwise", (512, 128), 1, window(1, 1), &[16, 16]),
     ("pointwise", (960, 128), 1, window(1, 1), &[16, 16]),
+    ("pointwise", (512, 512), 1, window(1, 1), &[32, 32]),
     ("pointwise", (128, 128), 1, window(1, 1), &[128, 128]),
     ("grouped", (64, 64), 8, window(3, 1), &[64, 64]),
     ("grouped", (64, 64), 4, window(3, 1), &[128, 128]),
