@@ -1,8 +1,9 @@
 """Puts the measured speed and accuracy of int8 and bf16 into docs/quantization.md.
 
-    python3 tools/int8_table.py results/quantization/speed.json results/quantization/accuracy.json
+    python3 tools/int8_table.py results/quantization/{speed,accuracy,quantize_static}.json
 
-Both are records of `slicewise bench quantization`; the second one's arms have an accuracy.
+The first two are records of `slicewise bench quantization`, the second one's arms have an accuracy; the third is
+what `tools/int8_check.py` wrote.
 """
 
 import json
@@ -27,9 +28,28 @@ def command(record):
     return shlex.join(arguments)
 
 
+def beside_quantize_static(record):
+    """One row a model: ours and theirs."""
+    lines = ["| network | weights | SQNR, dB | theirs | foreground | theirs | in ONNX Runtime, ms | theirs | theirs : ours |"]
+    lines.append("|---|---|--:|--:|--:|--:|--:|--:|--:|")
+    for row in record["rows"]:
+        kinds = ("ours", "theirs")
+        cells = [f"{row[k]['sqnr_db']:.1f}" for k in kinds] + [f"{100 * row[k]['foreground']:.1f} %" for k in kinds]
+        cells += [f"{row['ms'][k]:.1f}" for k in kinds] + [f"{row['ratio']:.3f}"]
+        weights = "trained" if row["trained"] else "random"
+        lines.append(f"| `{row['model']}` | {weights} | {' | '.join(cells)} |")
+    return lines
+
+
+def put(page, begin, end, lines):
+    """The page with what stands between two marks replaced."""
+    before, rest = page.split(begin)
+    return before + "\n".join([begin, *lines, end]) + rest.split(end)[1]
+
+
 def main():
-    speed, accuracy = (json.loads(Path(path).read_text()) for path in sys.argv[1:3])
-    lines = [BEGIN, "| network, 512×512 → labels | engine | f32, ms | bf16, ms | int8, ms | f32 : int8 |", "|---|---|--:|--:|--:|--:|"]
+    speed, accuracy, static = (json.loads(Path(path).read_text()) for path in sys.argv[1:4])
+    lines = ["| network, 512×512 → labels | engine | f32, ms | bf16, ms | int8, ms | f32 : int8 |", "|---|---|--:|--:|--:|--:|"]
     arms = measured(speed)
     for model in dict.fromkeys(arm["model"] for arm in arms):
         for engine in dict.fromkeys(arm["engine"] for arm in arms):
@@ -46,10 +66,9 @@ def main():
             lines.append(f"| `{arm['model']}` | {arm['engine']} {arm['precision']} | {cells} |")
     machine = speed["machine"]
     lines += ["", f"{machine['cpu']}, {speed['started'][:10]}, {arms[0]['threads']} threads, medians of interleaved rounds.", ""]
-    lines += ["```sh", command(speed), command(accuracy), "```", END]
-    page = PAGE.read_text()
-    before, rest = page.split(BEGIN)
-    PAGE.write_text(before + "\n".join(lines) + rest.split(END)[1])
+    lines += ["```sh", command(speed), command(accuracy), "```"]
+    page = put(PAGE.read_text(), BEGIN, END, lines)
+    PAGE.write_text(put(page, "<!-- static -->", "<!-- end of static -->", beside_quantize_static(static)))
 
 
 if __name__ == "__main__":

@@ -335,7 +335,7 @@ mod tests {
         symlink(&root, root.join("x/loop")).unwrap();
         symlink("nowhere", root.join("gone.nii")).unwrap();
         let shut = root.join("shut");
-        fs::set_permissions(&shut, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&shut, fs::Permissions::from_mode(0o000)).unwrap();
         let cases = find(std::slice::from_ref(&root), Path::new("out")).unwrap();
         let is_shut = fs::read_dir(&shut).is_err();
         fs::set_permissions(&shut, fs::Permissions::from_mode(0o755)).unwrap();
