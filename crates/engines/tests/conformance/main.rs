@@ -106,12 +106,17 @@ fn run_graph(
 fn reduced_precisions_are_close_to_the_reference_and_bf16_is_not_f32() {
     // bf16 keeps 8 bits of each factor; int8 rounds each output to one of 256 steps. Exactly f32
     // would mean that the engine did not do as it was told.
-    let cases = [
-        (Precision::Bf16, cases::wide(), 1e-5..2e-2),
-        (Precision::Int8, cases::quantized(), -1.0..1e-2),
-    ];
     for engine in common::engines_present() {
         let name = engine.info().name;
+        // The kernels of other engines saturate with 8 bits where the CPU has no VNNI; ours do not.
+        let most = match name == "native" || slicewise_quantize::sums_in_32_bits() {
+            true => 127,
+            false => 64,
+        };
+        let cases = [
+            (Precision::Bf16, cases::wide(), 1e-5..2e-2),
+            (Precision::Int8, cases::quantized(most), -1.0..1e-2),
+        ];
         for (precision, graph, errors) in &cases {
             if !engine.precisions().contains(precision) {
                 println!("{name}: does not offer {precision}");

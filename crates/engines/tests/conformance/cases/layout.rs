@@ -266,9 +266,9 @@ pub(super) fn networks(t: &mut Table) {
 }
 
 /// A quantized convolution as post-training quantization writes it: activations u8 with one scale,
-/// weights i8 with a scale per output channel, one step of quantization after the convolution. Weights
-/// have 7 bits: the kernels of ONNX Runtime and OpenVINO saturate with 8 where the CPU has no VNNI.
-pub(crate) fn quantized() -> Graph {
+/// weights i8 up to `most` with a scale per output channel, one step of quantization after the convolution.
+pub(crate) fn quantized(most: i8) -> Graph {
+    let most = f32::from(most);
     let mut net = Net {
         graph: Graph::new("quantized"),
         named: 0,
@@ -277,10 +277,12 @@ pub(crate) fn quantized() -> Graph {
     let x = through_u8(&mut net, x, 2.0 / 255.0, 128);
     let values = random(&[24, 16, 3, 3], 5);
     let values = values.as_f32().expect("f32").iter();
-    let values: Vec<i8> = values.map(|v| (v * 64.0) as i8).collect();
+    let values: Vec<i8> = values.map(|v| (v * most) as i8).collect();
     let weight = Tensor::new(&[24, 16, 3, 3], values).expect("the size fits");
     let weight = net.constant(weight);
-    let scale = net.constant(Tensor::from_fn(&[24], |i| (1.0 + i as f32 / 24.0) / 640.0));
+    let scale = net.constant(Tensor::from_fn(&[24], |i| {
+        (1.0 + i as f32 / 24.0) / (10.0 * most)
+    }));
     let zero = net.constant(Tensor::new(&[24], vec![0i8; 24]).expect("the size fits"));
     let weight = net.add(Op::Dequantize { axis: 0 }, &[weight, scale, zero]);
     let bias = net.weight(&[24]);
