@@ -35,7 +35,7 @@ const SYNTHETIC: usize = 8;
 #[command(after_help = "\
 Examples:
   slicewise quantize resnet18+fpn --weights w.safetensors --classes 11 --size 256 --calibrate slices -o resnet18.int8.onnx
-  slicewise quantize model.onnx --calibrate slices --method mse --bias-correction --keep-accuracy 0.99 -o model.int8.onnx
+  slicewise quantize model.onnx --calibrate slices --method mse --keep-accuracy 0.99 -o model.int8.onnx
   slicewise quantize mobilenetv4_conv_small+fpn --synthetic -o for_speed_only.onnx")]
 pub(crate) struct Args {
     /// A model's name, or an ONNX file
@@ -87,12 +87,12 @@ pub(crate) struct Args {
     /// The layer that makes the class scores, and what follows: int8, scores (integers in, f32 out) or f32
     #[arg(long, default_value = "int8", value_parser = ["int8", "scores", "f32"])]
     head: String,
-    /// Equalize the ranges of layers that follow each other
+    /// Leave the ranges of layers that follow each other as they are, instead of equalizing them
     #[arg(long)]
-    equalize: bool,
-    /// Take the mean error of rounded weights out of the biases
+    no_equalize: bool,
+    /// Leave the mean error of rounded weights in, instead of taking it out of the biases
     #[arg(long)]
-    bias_correction: bool,
+    no_bias_correction: bool,
     /// A layer that stays in f32 (repeatable)
     #[arg(long, value_name = "LAYER")]
     keep: Vec<String>,
@@ -201,14 +201,11 @@ impl Work<'_> {
             self.bar.set_length(total as u64);
             self.bar.set_position(done as u64);
         };
-        let graph = match self.args.equalize {
-            true => quantize::equalize(original)?.0,
-            false => original.clone(),
-        };
         let options = quantize_options(self.args);
-        let placement = quantize::place(&graph, &options)?;
+        let graph = &*quantize::prepared(original, &options)?;
+        let placement = quantize::place(graph, &options)?;
         let calibration = quantize::calibrate(
-            &graph,
+            graph,
             &placement.watched(),
             self.images,
             self.args.method,
@@ -218,12 +215,12 @@ impl Work<'_> {
         )?;
         let (quantized, placement, options) = match self.args.keep_accuracy {
             None => {
-                let quantized = quantize::quantize(&graph, &placement, &calibration, &options)?;
+                let quantized = quantize::quantize(graph, &placement, &calibration, &options)?;
                 (quantized, placement, options)
             }
             Some(target) => {
                 let kept = quantize::keep_accuracy(
-                    &graph,
+                    graph,
                     &calibration,
                     &options,
                     target,
@@ -236,7 +233,7 @@ impl Work<'_> {
         };
         let ends: Vec<_> = placement.layers.iter().map(|l| l.end).collect();
         let comparison = quantize::compare(
-            &graph,
+            graph,
             &quantized,
             &ends,
             self.validation,
@@ -244,7 +241,7 @@ impl Work<'_> {
             &mut progress,
         )?;
         let report = self.report(
-            &graph,
+            graph,
             &quantized,
             &placement,
             &calibration,
@@ -306,7 +303,8 @@ fn quantize_options(args: &Args) -> Options {
             "scores" => Head::Scores,
             _ => Head::Int8,
         },
-        correct_bias: args.bias_correction,
+        equalize: !args.no_equalize,
+        correct_bias: !args.no_bias_correction,
         keep: args.keep.iter().cloned().collect::<BTreeSet<_>>(),
     }
 }

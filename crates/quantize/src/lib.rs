@@ -1,8 +1,7 @@
 //! Static post-training quantization: a graph of floats in, the same graph with explicit
 //! quantize/dequantize pairs (QDQ) out, which every engine that knows INT8 reads.
 //!
-//! The way through: the graph is simplified and, where asked for, its layers are equalized
-//! ([`equalize()`]); a plan says which tensors become integers ([`place`]); calibration runs the
+//! The way through: the graph is simplified and its layers are equalized ([`equalize()`]); a plan says which tensors become integers ([`place`]); calibration runs the
 //! graph on real inputs and settles their ranges ([`calibrate()`]); the rewrite puts the pairs in
 //! ([`quantize()`]); and the result is compared with the original on the same inputs
 //! ([`compare()`]), layer by layer and as label maps, until enough of it agrees
@@ -38,6 +37,7 @@ pub use place::{Kept, Layer, Placement, place};
 pub use report::{LayerReport, Report, TensorReport, report};
 pub use rewrite::{Quantized, quantize};
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use slicewise_graph::{Graph, Tensor};
@@ -92,6 +92,9 @@ pub struct Options {
     pub reduce_range: bool,
     /// What becomes of the class scores.
     pub head: Head,
+    /// Whether the ranges of layers that follow each other are equalized before anything else
+    /// ([`prepared`]).
+    pub equalize: bool,
     /// Whether the mean error that rounded weights make is taken out of the biases.
     pub correct_bias: bool,
     /// Layers that stay in f32, by the node's name.
@@ -105,7 +108,8 @@ impl Default for Options {
             granularity: Granularity::PerChannel,
             reduce_range: false,
             head: Head::Int8,
-            correct_bias: false,
+            equalize: true,
+            correct_bias: true,
             keep: BTreeSet::new(),
         }
     }
@@ -146,10 +150,21 @@ pub fn sums_in_32_bits() -> bool {
     }
 }
 
-/// Places, calibrates and quantizes in one go: a simplified graph and images to the graph of integers.
+/// The graph that is to be placed, calibrated and quantized: a simplified one, equalized if `options` say so.
 ///
 /// # Errors
-/// As [`place()`], [`calibrate()`] and [`quantize()`].
+/// As [`equalize()`].
+pub fn prepared<'a>(graph: &'a Graph, options: &Options) -> Result<Cow<'a, Graph>, QuantizeError> {
+    Ok(match options.equalize {
+        true => Cow::Owned(equalize(graph)?.0),
+        false => Cow::Borrowed(graph),
+    })
+}
+
+/// Prepares, places, calibrates and quantizes in one go: a simplified graph and images to the graph of integers.
+///
+/// # Errors
+/// As [`prepared`], [`place()`], [`calibrate()`] and [`quantize()`].
 pub fn quantize_on(
     graph: &Graph,
     images: &dyn Images,
@@ -157,6 +172,7 @@ pub fn quantize_on(
     options: &Options,
     compile: &mut Compile<'_>,
 ) -> Result<Quantized, QuantizeError> {
+    let graph = &*prepared(graph, options)?;
     let placement = place(graph, options)?;
     let tensors = placement.watched();
     let mut silent = |_: &str, _: usize, _: usize| {};

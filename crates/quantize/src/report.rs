@@ -48,6 +48,10 @@ pub struct Report {
     pub images: usize,
     /// Whether weights keep to 7 bits.
     pub reduced_range: bool,
+    /// Whether the ranges of layers that follow each other were equalized.
+    pub equalized: bool,
+    /// Whether the mean error of rounded weights was taken out of the biases.
+    pub bias_corrected: bool,
     /// The convolutions in integers.
     pub layers: Vec<LayerReport>,
     /// The ranges.
@@ -121,6 +125,8 @@ pub fn report(
         method: method.to_string(),
         images: calibration.images,
         reduced_range: options.reduce_range,
+        equalized: options.equalize,
+        bias_corrected: options.correct_bias,
         layers: placement.layers.iter().map(layer).collect(),
         tensors: placement.roots().into_iter().filter_map(tensor).collect(),
         kept: placement.kept.clone(),

@@ -9,7 +9,7 @@ use slicewise_graph::{
 use slicewise_quantize::{
     Activations, Calibration, Folder, Granularity, Head, Images, Method, Options, PixelRange,
     Placement, QuantizeError, Quantized, Run, Synthetic, calibrate, compare, equalize,
-    keep_accuracy, place, quantize, report,
+    keep_accuracy, place, quantize, quantize_on, report,
 };
 
 fn compile(graph: &Graph) -> Result<Run, String> {
@@ -133,8 +133,8 @@ fn calibrated(graph: &Graph, method: Method, options: &Options) -> (Placement, C
 }
 
 fn quantized(graph: &Graph, method: Method, options: &Options) -> Quantized {
-    let (placement, calibration) = calibrated(graph, method, options);
-    quantize(graph, &placement, &calibration, options).unwrap()
+    let images = Synthetic::new(graph, 4).unwrap();
+    quantize_on(graph, &images, method, options, &mut compile).unwrap()
 }
 
 /// The SQNR of the result in dB.
@@ -233,13 +233,12 @@ fn every_method_and_integer_type_keeps_the_result_close() {
 }
 
 #[test]
-fn channels_of_uneven_size_need_scales_of_their_own_or_equalization() {
-    let per_tensor = Options {
-        granularity: Granularity::PerTensor,
+fn channels_of_uneven_size_need_equalization() {
+    let options = |granularity, equalize| Options {
+        granularity,
+        equalize,
         ..Options::default()
     };
-    let db =
-        |graph: &Graph, options: &Options| sqnr(graph, &quantized(graph, Method::MinMax, options));
     let (mut n, x) = Net::new();
     let a = n.conv("first", x, Conv::new(2, 3).pad(1), 8, 0.3);
     let a = n.relu(a);
@@ -263,8 +262,10 @@ fn channels_of_uneven_size_need_scales_of_their_own_or_equalization() {
     {
         assert!((a - b).abs() < 1e-5 * (1.0 + a.abs()), "{a} {b}");
     }
-    let plain = db(&n.0, &per_tensor);
-    let (equalized, fine) = (db(&equal, &per_tensor), db(&equal, &Options::default()));
+    let db = |options: &Options| sqnr(&n.0, &quantized(&n.0, Method::MinMax, options));
+    let plain = db(&options(Granularity::PerTensor, false));
+    let equalized = db(&options(Granularity::PerTensor, true));
+    let fine = db(&options(Granularity::PerChannel, true));
     assert!(
         equalized > plain + 10.0 && fine > plain + 10.0,
         "{plain} {equalized} {fine}"
