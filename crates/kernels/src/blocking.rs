@@ -18,6 +18,10 @@ const BOX: usize = 32 * 1024;
 /// Elements of a box's results: 512 KB, so that partial sums are still there for the next block.
 const RESULTS: usize = 128 * 1024;
 
+/// Columns in a cache line. Tiles no wider than that run over several neighbours before the next panel of
+/// output channels does.
+pub(crate) const LINE: usize = 16;
+
 /// How the work is cut.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Block {

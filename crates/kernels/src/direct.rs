@@ -101,6 +101,7 @@ impl DirectJob<'_> {
                 depth: c.group_in * taps,
                 from: from * taps,
                 count: channels * taps,
+                channels,
                 y,
                 pitch,
                 in_tile,

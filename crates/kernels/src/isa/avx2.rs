@@ -238,4 +238,25 @@ impl Simd for Avx2 {
             )
         }
     }
+
+    #[inline(always)]
+    fn part(self, low: Self::V, high: Self::V) -> [Self::V; 2] {
+        // SAFETY: see above.
+        unsafe {
+            [
+                _mm256_shuffle_ps::<0b10_00_10_00>(low, high),
+                _mm256_shuffle_ps::<0b11_01_11_01>(low, high),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn mend(self, v: Self::V) -> Self::V {
+        // The halves of registers were parted each for itself: pairs 0 and 2 are of the low register.
+        // SAFETY: see above.
+        unsafe {
+            let pairs = _mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_castps_pd(v));
+            _mm256_castpd_ps(pairs)
+        }
+    }
 }

@@ -217,4 +217,22 @@ impl Simd for Avx512 {
         // SAFETY: see above.
         unsafe { _mm512_permutex2var_ps(low, _mm512_loadu_si512(index.cast()), high) }
     }
+
+    #[inline(always)]
+    fn part(self, low: Self::V, high: Self::V) -> [Self::V; 2] {
+        static EVEN: [i32; LANES] = [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30];
+        static ODD: [i32; LANES] = [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31];
+        // SAFETY: the tables name LANES elements of two registers.
+        unsafe {
+            [
+                self.lookup(low, high, EVEN.as_ptr()),
+                self.lookup(low, high, ODD.as_ptr()),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn mend(self, v: Self::V) -> Self::V {
+        v
+    }
 }

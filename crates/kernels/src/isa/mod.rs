@@ -124,6 +124,11 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `index` must be valid for reads of `LANES` elements, each below `2 * LANES`.
     unsafe fn lookup(self, low: Self::V, high: Self::V, index: *const i32) -> Self::V;
+    /// The even and the odd elements of the two registers taken as one list, in an order of this
+    /// set's own: cheaper than two lookups where registers have halves.
+    fn part(self, low: Self::V, high: Self::V) -> [Self::V; 2];
+    /// Elements in the order of [`Simd::part`] in their own.
+    fn mend(self, v: Self::V) -> Self::V;
 }
 
 /// Asks for the cache line of `p` to be written soon. The compiler's own intrinsic needs a feature

@@ -241,4 +241,15 @@ impl Simd for Neon {
             vreinterpretq_f32_u8(vqtbl2q_u8(table, vreinterpretq_u8_u32(bytes)))
         }
     }
+
+    #[inline(always)]
+    fn part(self, low: Self::V, high: Self::V) -> [Self::V; 2] {
+        // SAFETY: see above.
+        unsafe { [vuzp1q_f32(low, high), vuzp2q_f32(low, high)] }
+    }
+
+    #[inline(always)]
+    fn mend(self, v: Self::V) -> Self::V {
+        v
+    }
 }

@@ -199,4 +199,17 @@ impl Simd for Scalar {
         }
         out
     }
+
+    #[inline(always)]
+    fn part(self, low: Self::V, high: Self::V) -> [Self::V; 2] {
+        [
+            [low[0], low[2], high[0], high[2]],
+            [low[1], low[3], high[1], high[3]],
+        ]
+    }
+
+    #[inline(always)]
+    fn mend(self, v: Self::V) -> Self::V {
+        v
+    }
 }

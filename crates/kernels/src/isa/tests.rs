@@ -179,6 +179,35 @@ impl Task for Masked<'_> {
     }
 }
 
+/// Both results of parting the numbers from 0 on, mended.
+struct Parted;
+
+impl Task for Parted {
+    type Output = [Vec<f32>; 2];
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> Self::Output {
+        let x: Vec<f32> = (0..2 * S::LANES).map(|i| i as f32).collect();
+        let mut got = [vec![0.0; S::LANES], vec![0.0; S::LANES]];
+        // SAFETY: two registers of elements, and one in each list.
+        unsafe {
+            let parts = s.part(s.load(x.as_ptr()), s.load(x.as_ptr().add(S::LANES)));
+            s.store(got[0].as_mut_ptr(), s.mend(parts[0]));
+            s.store(got[1].as_mut_ptr(), s.mend(parts[1]));
+        }
+        got
+    }
+}
+
+#[test]
+fn parted_registers_hold_the_even_and_the_odd_elements() {
+    for isa in Isa::available() {
+        let every_second = |from: usize| (0..isa.lanes()).map(move |i| (2 * i + from) as f32);
+        let want = [0, 1].map(|from| every_second(from).collect::<Vec<f32>>());
+        assert_eq!(isa.run(Parted), want, "{}", isa.name());
+    }
+}
+
 #[test]
 fn masked_loads_read_no_other_elements() {
     let x: Vec<f32> = (1..=16).map(|i| i as f32).collect();

@@ -2,6 +2,7 @@
 
 mod boxes;
 mod rows;
+mod threes;
 
 use crate::conv::Epilogue;
 use crate::isa::Simd;

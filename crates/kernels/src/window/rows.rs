@@ -1,14 +1,9 @@
 //! Square windows of 3, 5, 7 or 9 taps a side at stride 1 or 2, swept over planes where they lie.
 //!
-//! A strip of `J` registers of outputs walks down a plane. For each row of the input its elements
+//! Those of 3 taps a side have a way of their own (`threes`). Else a strip of `J` registers of outputs walks down a plane. For each row of the input its elements
 //! are loaded once per column of taps, masked where the row ends, and go into all sums that are
-//! open: at stride 1 the sums of `K` rows of outputs, at stride 2 those of `(K + 1) / 2`. So a
-//! register of outputs of a 3×3 window takes 3 loads for 9 multiply-adds (4.5 cycles on Zen 5; the
-//! loads cross cache lines and take 2.5). At stride 2 two registers of a row are parted into their
-//! even and odd elements: 4 loads and 3 shuffles for 9 multiply-adds on two rows.
-//!
-//! Registers on AVX-512, 3×3: 6 sums, 9 taps, 2 elements, 6 masks. Taps of larger windows are
-//! broadcast from memory.
+//! open: at stride 1 the sums of `K` rows of outputs, at stride 2 those of `(K + 1) / 2`. At stride 2 two
+//! registers of a row are parted into their even and odd elements. Taps are broadcast from memory.
 
 use super::{After, Window};
 use crate::isa::{Simd, Task};
@@ -20,12 +15,6 @@ use crate::{Context, Geometry};
 const BAND: usize = 4 * 1024;
 /// Rows of a band at least: it reads `K - 1` rows besides its own.
 const LEAST: usize = 8;
-
-/// Positions of the even, then of the odd elements of two registers.
-static PART: [[i32; 16]; 2] = [
-    [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30],
-    [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31],
-];
 
 /// Whether windows are of a size and stride that this module sweeps.
 pub(crate) fn is_usual(g: &Geometry) -> bool {
@@ -187,6 +176,9 @@ impl<W: Window, const K: usize, const STRIDE: usize> Task for Band<'_, W, K, STR
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        if K == 3 {
+            return self.of_three().rows(s);
+        }
         let width = self.g.output[2];
         // With 16 registers the sums of two registers of a large window would be spilt.
         let pairs = K <= 5 || S::COLUMNS > 2;
@@ -204,17 +196,33 @@ impl<W: Window, const K: usize, const STRIDE: usize> Task for Band<'_, W, K, STR
     }
 }
 
-impl<W: Window, const K: usize, const STRIDE: usize> Band<'_, W, K, STRIDE> {
+impl<'a, W: Window, const K: usize, const STRIDE: usize> Band<'a, W, K, STRIDE> {
+    /// The same as the type says where `K` is 3.
+    #[inline(always)]
+    fn of_three(self) -> Band<'a, W, 3, STRIDE> {
+        Band {
+            window: self.window,
+            channel: self.channel,
+            g: self.g,
+            x: self.x,
+            rows: self.rows,
+            first: self.first,
+            count: self.count,
+            y: self.y,
+            cut: self.cut,
+        }
+    }
+
     /// Row `r` of the input, if there is one.
     #[inline(always)]
-    fn row(&self, r: isize) -> Option<*const f32> {
+    pub(super) fn row(&self, r: isize) -> Option<*const f32> {
         let r = usize::try_from(r).ok().filter(|r| self.rows.contains(r))?;
         Some(self.x[(r - self.rows.start) * self.g.input[2]..].as_ptr())
     }
 
     /// Which elements of a register that begins at column `first` of the input exist.
     #[inline(always)]
-    fn mask<S: Simd>(&self, s: S, first: isize) -> S::Mask {
+    pub(super) fn mask<S: Simd>(&self, s: S, first: isize) -> S::Mask {
         let from = usize::try_from(-first).unwrap_or(0);
         let to = usize::try_from(self.g.input[2] as isize - first).unwrap_or(0);
         s.mask(from, to)
@@ -225,7 +233,13 @@ impl<W: Window, const K: usize, const STRIDE: usize> Band<'_, W, K, STRIDE> {
     /// # Safety
     /// `row` must be a row of the input and `mask` that of `first`.
     #[inline(always)]
-    unsafe fn load<S: Simd>(&self, s: S, row: *const f32, first: isize, mask: S::Mask) -> S::V {
+    pub(super) unsafe fn load<S: Simd>(
+        &self,
+        s: S,
+        row: *const f32,
+        first: isize,
+        mask: S::Mask,
+    ) -> S::V {
         // SAFETY: the mask leaves out what lies outside the row.
         let v = unsafe { s.load_masked(row.wrapping_offset(first), mask) };
         if W::FILL == 0.0 {
@@ -241,6 +255,10 @@ impl<W: Window, const K: usize, const STRIDE: usize> Band<'_, W, K, STRIDE> {
         let width = self.g.output[2];
         let (low, high) = (s.splat(self.cut.0), s.splat(self.cut.1));
         for (j, sum) in sums.into_iter().enumerate() {
+            let sum = match STRIDE {
+                1 => sum,
+                _ => s.mend(sum),
+            };
             let v = s.min(high, s.max(low, sum));
             let at = at + j * S::LANES;
             let n = S::LANES.min(width - at);
@@ -256,26 +274,9 @@ impl<W: Window, const K: usize, const STRIDE: usize> Band<'_, W, K, STRIDE> {
         }
     }
 
-    /// All taps of a small window, in registers.
     #[inline(always)]
-    fn taps<S: Simd>(&self, s: S) -> [[S::V; K]; K] {
-        let mut taps = [[s.splat(0.0); K]; K];
-        if K == 3 {
-            for y in 0..K {
-                for x in 0..K {
-                    taps[y][x] = self.window.tap(s, self.channel, y * K + x);
-                }
-            }
-        }
-        taps
-    }
-
-    #[inline(always)]
-    fn tap<S: Simd>(&self, s: S, taps: &[[S::V; K]; K], y: usize, x: usize) -> S::V {
-        match K {
-            3 => taps[y][x],
-            _ => self.window.tap(s, self.channel, y * K + x),
-        }
+    fn tap<S: Simd>(&self, s: S, y: usize, x: usize) -> S::V {
+        self.window.tap(s, self.channel, y * K + x)
     }
 
     /// `J` registers of columns from `at` on, stride 1.
@@ -287,7 +288,6 @@ impl<W: Window, const K: usize, const STRIDE: usize> Band<'_, W, K, STRIDE> {
                 masks[x][j] = self.mask(s, self.column::<S>(at, j, x));
             }
         }
-        let taps = self.taps(s);
         let start = [self.window.start(s, self.channel); J];
         // The sums of K rows of outputs, the oldest first.
         let mut sums = [start; K];
@@ -306,7 +306,7 @@ impl<W: Window, const K: usize, const STRIDE: usize> Band<'_, W, K, STRIDE> {
                         if !all && (y > i || i - y >= self.count) {
                             continue;
                         }
-                        let tap = self.tap(s, &taps, y, x);
+                        let tap = self.tap(s, y, x);
                         for j in 0..J {
                             let sum = &mut sums[K - 1 - y][j];
                             *sum = self.window.step(s, tap, *sum, v[j]);
@@ -326,7 +326,7 @@ impl<W: Window, const K: usize, const STRIDE: usize> Band<'_, W, K, STRIDE> {
 
     /// The column of the input where tap column `x` of register `j` of outputs begins.
     #[inline(always)]
-    fn column<S: Simd>(&self, at: usize, j: usize, x: usize) -> isize {
+    pub(super) fn column<S: Simd>(&self, at: usize, j: usize, x: usize) -> isize {
         (STRIDE * (at + j * S::LANES) + x) as isize - self.g.before[2]
     }
 
@@ -348,14 +348,14 @@ impl<W: Window, const K: usize, const STRIDE: usize> Band<'_, W, K, STRIDE> {
             for j in 0..J {
                 let first = self.column::<S>(at, j, 2 * x);
                 let [low, high] = masks[x][j];
-                // SAFETY: the caller vouches for row and masks; of each row of the table the first
-                // LANES positions are below 2 LANES.
+                // SAFETY: the caller vouches for row and masks.
                 unsafe {
                     let low = self.load(s, row, first, low);
                     let high = self.load(s, row, first + S::LANES as isize, high);
-                    v[2 * x][j] = s.lookup(low, high, PART[0].as_ptr());
+                    let [even, odd] = s.part(low, high);
+                    v[2 * x][j] = even;
                     if 2 * x + 1 < K {
-                        v[2 * x + 1][j] = s.lookup(low, high, PART[1].as_ptr());
+                        v[2 * x + 1][j] = odd;
                     }
                 }
             }
@@ -368,13 +368,12 @@ impl<W: Window, const K: usize, const STRIDE: usize> Band<'_, W, K, STRIDE> {
     fn take<S: Simd, const J: usize>(
         &self,
         s: S,
-        taps: &[[S::V; K]; K],
         y: usize,
         sums: &mut [S::V; J],
         v: &[[S::V; J]; K],
     ) {
         for x in 0..K {
-            let tap = self.tap(s, taps, y, x);
+            let tap = self.tap(s, y, x);
             for j in 0..J {
                 sums[j] = self.window.step(s, tap, sums[j], v[x][j]);
             }
@@ -391,7 +390,6 @@ impl<W: Window, const K: usize, const STRIDE: usize> Band<'_, W, K, STRIDE> {
                 masks[x][j] = [self.mask(s, first), self.mask(s, first + S::LANES as isize)];
             }
         }
-        let taps = self.taps(s);
         let start = [self.window.start(s, self.channel); J];
         // The sums of the last (K + 1) / 2 rows of outputs, the oldest first.
         let open = K.div_ceil(2);
@@ -403,7 +401,7 @@ impl<W: Window, const K: usize, const STRIDE: usize> Band<'_, W, K, STRIDE> {
                 let v = unsafe { self.parted(s, at, row, &masks) };
                 for y in 0..open {
                     if y <= i && i - y < self.count {
-                        self.take(s, &taps, 2 * y, &mut sums[open - 1 - y], &v);
+                        self.take(s, 2 * y, &mut sums[open - 1 - y], &v);
                     }
                 }
             }
@@ -419,7 +417,7 @@ impl<W: Window, const K: usize, const STRIDE: usize> Band<'_, W, K, STRIDE> {
                 let v = unsafe { self.parted(s, at, row, &masks) };
                 for y in 0..open - 1 {
                     if y <= i && i - y < self.count {
-                        self.take(s, &taps, 2 * y + 1, &mut sums[open - 2 - y], &v);
+                        self.take(s, 2 * y + 1, &mut sums[open - 2 - y], &v);
                     }
                 }
             }
