@@ -6,9 +6,10 @@
 //! ```
 //!
 //! Every run is a process of its own and follows the protocol of `slicewise bench` with short visits; the comparison is that
-//! of `slicewise compare`. The last comparison is with a run in which every third native arm takes 5 % longer, by a
-//! spin after each run. Ends with exit code 1 if anything was called
-//! wrongly or half of what was slowed down was not found.
+//! of `slicewise compare`. Then 5 % slowdowns, by a spin after each run, are looked for in two ways: in one run, where
+//! each native arm stands beside its equal and its slowed twin and visits of a round are pairs; and in two runs, the second one
+//! with every third native arm slowed. Ends with exit code 1 if anything was called wrongly, or half of what was slowed down
+//! within the run was not found. Between runs as many are found as the machine's own changes let through.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -38,18 +39,17 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     match words[..] {
         ["serve", name] => slicewise_engines::serve(name)?,
         ["disturb"] => disturb(),
-        ["measure", file, arms, rounds, slowed] => {
-            measure(
-                Path::new(file),
-                arms.parse()?,
-                rounds.parse()?,
-                slowed.parse()?,
-            )?;
+        ["measure", file, arms, rounds, what] => {
+            measure(Path::new(file), arms.parse()?, rounds.parse()?, what)?;
         }
         _ => return check(number(0, 40)?, number(1, 30)?, number(2, 3)?),
     }
     Ok(ExitCode::SUCCESS)
 }
+
+/// The engine of the arms that are measured once more beside themselves, and of those that are slowed.
+const EQUAL: &str = "native, once more";
+const SLOWED: &str = "native, slowed";
 
 /// The arms that are slowed down.
 fn chosen<'a>(arms: impl Iterator<Item = &'a Arm>) -> impl Iterator<Item = &'a Arm> {
@@ -84,13 +84,13 @@ fn check(arms: usize, rounds: usize, repeats: usize) -> Result<ExitCode, Box<dyn
     let program = std::env::current_exe()?;
     let folder = tempfile::tempdir()?;
     let _disturbance = Disturbance(Command::new(&program).arg("disturb").spawn()?);
-    let measured = |name: &str, slowed: bool| -> Result<Record, Box<dyn Error>> {
+    let measured = |name: &str, what: &str| -> Result<Record, Box<dyn Error>> {
         let file = folder.path().join(name);
         let begin = Instant::now();
         let status = Command::new(&program)
             .arg("measure")
             .arg(&file)
-            .args([arms.to_string(), rounds.to_string(), slowed.to_string()])
+            .args([arms.to_string(), rounds.to_string(), what.to_owned()])
             .status()?;
         if !status.success() {
             return Err(format!("measuring ended with {status}").into());
@@ -101,14 +101,28 @@ fn check(arms: usize, rounds: usize, repeats: usize) -> Result<ExitCode, Box<dyn
     let mut is_right = true;
     let mut last = None;
     for repeat in 1..=repeats {
-        let (a, b) = (measured("a.json", false)?, measured("b.json", false)?);
+        let (a, b) = (measured("a.json", "equal")?, measured("b.json", "equal")?);
         let compared = compare::between(&a, &b);
         println!("A/A {repeat}: {}", told(&compared, &a, &b));
         is_right &= named(&compared).count() == 0 && compared.changes.len() == arms;
         last = Some(b);
     }
     let a = last.ok_or("write one repeat or more")?;
-    let mut b = measured("b.json", true)?;
+    let twins = measured("twins.json", "twins")?;
+    let native = |arm: &Arm| arm.engine == "native";
+    let beside = |engine: &str| compare::within(&twins, &native, &|arm| arm.engine == engine);
+    let (equal, slowed) = (beside(EQUAL), beside(SLOWED));
+    println!("within a run, equal: {}", told(&equal, &twins, &twins));
+    println!(
+        "within a run, 5 % slower: {}",
+        told(&slowed, &twins, &twins)
+    );
+    let found = named(&slowed).filter(|c| c.comparison.verdict == Verdict::Slower);
+    let found = found.count();
+    println!("found {found} of {}", slowed.changes.len());
+    is_right &= named(&equal).count() == 0 && named(&slowed).count() == found;
+    is_right &= !slowed.changes.is_empty() && 2 * found >= slowed.changes.len();
+    let mut b = measured("b.json", "slowed")?;
     // As if the native engine were another build, and the foreign ones those of before.
     b.program_sha256 = None;
     let compared = compare::between(&a, &b);
@@ -125,7 +139,7 @@ fn check(arms: usize, rounds: usize, repeats: usize) -> Result<ExitCode, Box<dyn
     let found = found
         .filter(|c| c.comparison.verdict == Verdict::Slower)
         .count();
-    is_right &= named(&compared).count() == found && 2 * found >= slowed.len();
+    is_right &= named(&compared).count() == found;
     println!("found {found} of {}", slowed.len());
     Ok(ExitCode::from(u8::from(!is_right)))
 }
@@ -181,11 +195,14 @@ fn told(compared: &Compared, a: &Record, b: &Record) -> String {
 }
 
 /// Writes the record of one run.
-fn measure(file: &Path, arms: usize, rounds: usize, slowed: bool) -> Result<(), Box<dyn Error>> {
+fn measure(file: &Path, arms: usize, rounds: usize, what: &str) -> Result<(), Box<dyn Error>> {
     let program = std::env::current_exe()?;
     slicewise_engines::serve_with(program.clone(), vec![OsString::from("serve")]);
     let mut record = record(arms, rounds)?;
-    let labels = record.arms.iter().filter(|_| slowed);
+    if what == "twins" {
+        record.arms = twins(record.arms);
+    }
+    let labels = record.arms.iter().filter(|_| what == "slowed");
     let mut lab = Slowing {
         slowed: chosen(labels).map(Arm::label).collect(),
         lab: EngineLab::new((program, Vec::new()), true, &|| false),
@@ -214,6 +231,22 @@ fn measure(file: &Path, arms: usize, rounds: usize, slowed: bool) -> Result<(), 
         &mut |_, _| {},
     );
     Ok(record.save(file)?)
+}
+
+/// Every native arm beside its equal and its slowed twin.
+fn twins(arms: Vec<Arm>) -> Vec<Arm> {
+    let mut all = Vec::new();
+    for arm in arms.into_iter().filter(|arm| arm.engine == "native") {
+        for engine in [EQUAL, SLOWED] {
+            all.push(Arm {
+                engine: engine.into(),
+                reference: false,
+                ..arm.clone()
+            });
+        }
+        all.push(arm);
+    }
+    all
 }
 
 /// Small networks on every engine that is there.
@@ -272,8 +305,15 @@ impl Laboratory for Slowing<'_> {
     }
 
     fn load(&mut self, arm: &Arm) -> Result<Loaded<Slow>, Refusal> {
-        let loaded = self.lab.load(arm)?;
-        let factor = match self.slowed.contains(&arm.label()) {
+        let is_slowed = arm.engine == SLOWED || self.slowed.contains(&arm.label());
+        let loaded = match arm.engine.as_str() {
+            EQUAL | SLOWED => self.lab.load(&Arm {
+                engine: "native".into(),
+                ..arm.clone()
+            })?,
+            _ => self.lab.load(arm)?,
+        };
+        let factor = match is_slowed {
             true => SLOWDOWN,
             false => 1.0,
         };
