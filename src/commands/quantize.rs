@@ -35,7 +35,7 @@ const SYNTHETIC: usize = 8;
 #[command(after_help = "\
 Examples:
   slicewise quantize resnet18+fpn --weights w.safetensors --classes 11 --size 256 --calibrate slices -o resnet18.int8.onnx
-  slicewise quantize model.onnx --calibrate slices --method mse --keep-accuracy 0.99 -o model.int8.onnx
+  slicewise quantize model.onnx --calibrate slices --keep-accuracy 0.99 -o model.int8.onnx
   slicewise quantize mobilenetv4_conv_small+fpn --synthetic -o for_speed_only.onnx")]
 pub(crate) struct Args {
     /// A model's name, or an ONNX file
@@ -72,8 +72,8 @@ pub(crate) struct Args {
     /// Input size: N, HxW or DxHxW [default: 512x512 or 128x128x64]
     #[arg(long)]
     size: Option<Size>,
-    /// How ranges are chosen: minmax, percentile[:99.99], entropy or mse
-    #[arg(long, default_value_t = Method::Percentile(99.99), value_parser = |s: &str| s.parse::<Method>())]
+    /// How ranges are chosen: mse, minmax, percentile[:99.99] or entropy
+    #[arg(long, default_value_t = Method::default(), value_parser = |s: &str| s.parse::<Method>())]
     method: Method,
     /// Activations: u8 with a zero point, or i8 around zero
     #[arg(long, value_name = "TYPE", default_value = "u8", value_parser = ["u8", "i8"])]
