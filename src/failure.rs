@@ -39,7 +39,7 @@ pub(crate) fn report(error: &Error) -> ExitCode {
 }
 
 /// Prints what the parser of the command line has to say: help as it is, an error as one line.
-pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+pub(crate) fn usage(error: &clap::Error, program: &clap::Command) -> ExitCode {
     if !error.use_stderr()
         || error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
     {
@@ -47,12 +47,28 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::from(if error.use_stderr() { BAD_USAGE } else { 0 });
     }
-    say(usage_line(&error.render().to_string()));
+    let asked = asked_for(program, std::env::args().skip(1));
+    say(usage_line(&error.render().to_string(), &asked));
     ExitCode::from(BAD_USAGE)
 }
 
-/// The parser's error text in one line, with the command whose help explains it.
-fn usage_line(text: &str) -> String {
+/// The command that the arguments begin with.
+fn asked_for(program: &clap::Command, arguments: impl Iterator<Item = String>) -> String {
+    let mut words = vec![program.get_name()];
+    let mut command = program;
+    for argument in arguments {
+        let Some(inner) = command.find_subcommand(&argument) else {
+            break;
+        };
+        words.push(inner.get_name());
+        command = inner;
+    }
+    words.join(" ")
+}
+
+/// The parser's error text in one line, with the command whose help explains it: that of the usage it
+/// shows, or else the one asked for.
+fn usage_line(text: &str, asked: &str) -> String {
     let lines = || text.lines().map(str::trim).filter(|l| !l.is_empty());
     let told: Vec<&str> = lines()
         .take_while(|l| !l.starts_with("Usage:") && !l.starts_with("For more"))
@@ -60,7 +76,7 @@ fn usage_line(text: &str) -> String {
     let told = told.join(" ");
     let told = told.strip_prefix("error: ").unwrap_or(&told);
     let usage = lines().find_map(|l| l.strip_prefix("Usage: "));
-    let command = usage.unwrap_or("slicewise").split(' ');
+    let command = usage.unwrap_or(asked).split(' ');
     let command: Vec<&str> = command
         .take_while(|word| !word.starts_with(['[', '<', '-']))
         .collect();
@@ -142,10 +158,28 @@ mod tests {
         let text = "error: the following required arguments were not provided:\n  --input <X>\n\n\
                     Usage: slicewise run --input <X> <MODEL>\n\nFor more information, try '--help'.\n";
         assert_eq!(
-            usage_line(text),
+            usage_line(text, "slicewise"),
             "the following required arguments were not provided: --input <X>; see: slicewise run --help"
         );
-        assert_eq!(usage_line("error: no\n"), "no; see: slicewise --help");
+        let line = usage_line("error: no\n", "slicewise models export");
+        assert_eq!(line, "no; see: slicewise models export --help");
+    }
+
+    #[test]
+    fn the_command_asked_for_is_what_the_arguments_begin_with() {
+        let export = clap::Command::new("export");
+        let program = clap::Command::new("slicewise")
+            .subcommand(clap::Command::new("models").subcommand(export))
+            .subcommand(clap::Command::new("run"));
+        for (arguments, want) in [
+            ("", "slicewise"),
+            ("run --classes x", "slicewise run"),
+            ("models export run", "slicewise models export"),
+            ("--classes run", "slicewise"),
+        ] {
+            let words = arguments.split(' ').map(str::to_owned);
+            assert_eq!(asked_for(&program, words), want, "{arguments}");
+        }
     }
 
     #[test]

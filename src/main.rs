@@ -65,7 +65,7 @@ enum Command {
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return failure::usage(&error),
+        Err(error) => return failure::usage(&error, &Cli::command()),
     };
     engines::probe_libraries_in_children();
     let result = match cli.command {
