@@ -11,9 +11,9 @@
 //! and writes single lines so at a quarter of its bandwidth. So the columns of several tiles are packed
 //! in a pass of its own, and each panel runs over all of them. On Zen 3 that takes 46 % off 32 > 32 at 256 × 256,
 //! 40 % off 24 > 144 and 12 % off 144 > 24 at 128 × 128, 15 % off 512 > 512 at 32 × 32, nothing off 96 > 96 at
-//! 128 × 128; four tiles take 2 to 10 % longer than eight. Asking for the next lines while panels run
-//! gains 10 to 20 % where channels are no power of two apart, and loses as much where they are, as maps of
-//! 512 × 512 images are: the lines asked for are of one set of the caches, and evict each other.
+//! 128 × 128; four tiles take up to 10 % longer than eight. Asking for the next lines while panels run gains
+//! 6 % where channels are no power of two apart (120 × 120, 136 × 136), and loses 7 to 12 % where they are, as
+//! maps of 512 × 512 images are: the lines asked for are of one set of the caches, and evict each other.
 
 use crate::blocking::{Block, LINE};
 use crate::halo::{EVEN, Halo};
