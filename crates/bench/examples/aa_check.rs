@@ -6,10 +6,11 @@
 //! ```
 //!
 //! Every run is a process of its own and follows the protocol of `slicewise bench` with short visits; the comparison is that
-//! of `slicewise compare`. Then 5 % slowdowns, by a spin after each run, are looked for in two ways: in one run, where
-//! each native arm stands beside its equal and its slowed twin and visits of a round are pairs; and in two runs, the second one
-//! with every third native arm slowed. Ends with exit code 1 if anything was called wrongly, or half of what was slowed down
-//! within the run was not found. Between runs as many are found as the machine's own changes let through.
+//! of `slicewise compare`. Then 5 % slowdowns, by a spin after each run, are looked for in two ways: in two runs, the second one
+//! with every third native arm slowed; and without that process in one run, where each native arm stands beside its equal
+//! and its slowed twin and visits of a round are pairs. Ends with exit code 1 if anything was called wrongly, or half of
+//! what was slowed down within the run was not found. Between runs as many are found as the machine's own changes
+//! let through.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -83,7 +84,7 @@ impl Drop for Disturbance {
 fn check(arms: usize, rounds: usize, repeats: usize) -> Result<ExitCode, Box<dyn Error>> {
     let program = std::env::current_exe()?;
     let folder = tempfile::tempdir()?;
-    let _disturbance = Disturbance(Command::new(&program).arg("disturb").spawn()?);
+    let disturbance = Disturbance(Command::new(&program).arg("disturb").spawn()?);
     let measured = |name: &str, what: &str| -> Result<Record, Box<dyn Error>> {
         let file = folder.path().join(name);
         let begin = Instant::now();
@@ -108,6 +109,8 @@ fn check(arms: usize, rounds: usize, repeats: usize) -> Result<ExitCode, Box<dyn
         last = Some(b);
     }
     let a = last.ok_or("write one repeat or more")?;
+    let mut b = measured("b.json", "slowed")?;
+    drop(disturbance);
     let twins = measured("twins.json", "twins")?;
     let native = |arm: &Arm| arm.engine == "native";
     let beside = |engine: &str| compare::within(&twins, &native, &|arm| arm.engine == engine);
@@ -122,7 +125,6 @@ fn check(arms: usize, rounds: usize, repeats: usize) -> Result<ExitCode, Box<dyn
     println!("found {found} of {}", slowed.changes.len());
     is_right &= named(&equal).count() == 0 && named(&slowed).count() == found;
     is_right &= !slowed.changes.is_empty() && 2 * found >= slowed.changes.len();
-    let mut b = measured("b.json", "slowed")?;
     // As if the native engine were another build, and the foreign ones those of before.
     b.program_sha256 = None;
     let compared = compare::between(&a, &b);
