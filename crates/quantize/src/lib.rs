@@ -1,8 +1,9 @@
 //! Static post-training quantization: a graph of floats in, the same graph with explicit
 //! quantize/dequantize pairs (QDQ) out, which every engine that knows INT8 reads.
 //!
-//! The way through: the graph is simplified and its layers are equalized ([`equalize()`]); a plan says which tensors become integers ([`place`]); calibration runs the
-//! graph on real inputs and settles their ranges ([`calibrate()`]); the rewrite puts the pairs in
+//! The way through: the graph is simplified and its layers are equalized ([`equalize()`]); a plan
+//! says which tensors become integers ([`place`]); calibration runs the graph on real inputs and
+//! settles their ranges ([`calibrate()`]); the rewrite puts the pairs in
 //! ([`quantize()`]); and the result is compared with the original on the same inputs
 //! ([`compare()`]), layer by layer and as label maps, until enough of it agrees
 //! ([`keep_accuracy()`]).
