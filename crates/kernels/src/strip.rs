@@ -85,9 +85,6 @@ impl<'a, const M: usize> Strip<'a, M> {
     #[inline(always)]
     pub(crate) fn flush<S: Simd>(&mut self, s: S) {
         let filled = std::mem::take(&mut self.filled);
-        if filled == 0 {
-            return;
-        }
         for panel in self.panels.range.clone() {
             for first in (0..filled).step_by(S::COLUMNS) {
                 match filled - first {
