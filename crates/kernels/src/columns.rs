@@ -11,15 +11,21 @@
 //! and writes single lines so at a quarter of its bandwidth. So the columns of several tiles are packed
 //! in a pass of its own, and each panel runs over all of them. On Zen 3 that takes 46 % off 32 > 32 at 256 × 256,
 //! 40 % off 24 > 144 and 12 % off 144 > 24 at 128 × 128, 15 % off 512 > 512 at 32 × 32, nothing off 96 > 96 at
-//! 128 × 128; four tiles take up to 10 % longer than eight. Asking for the next lines while panels run gains
-//! 6 % where channels are no power of two apart (120 × 120, 136 × 136), and loses 7 to 12 % where they are, as
-//! maps of 512 × 512 images are: the lines asked for are of one set of the caches, and evict each other.
+//! 128 × 128; four tiles take up to 10 % longer than eight.
+//!
+//! While panels run over a large map's tiles, the columns of the next ones are asked for, a few lines
+//! before each tile: 23 % off 32 > 16 and up to 28 % off a 1×1 layer with stride 2 at 256 × 256, 13 % off 32 > 32, 8 %
+//! off 96 > 96 at 128 × 128. All at once before each panel they are more than can be on their way: that gains 6 %
+//! where channels are no power of two apart and loses 7 to 12 % where they are. Smaller maps are in the
+//! third cache as it is, and lines of 64 × 64 maps evict each other: 5 % slower. Spread over the products of
+//! a tile they gain another 10 % with four panels, and lose 5 % with forty. A channel pitch that is no power
+//! of two gains 2 to 7 % on top, asking for the next panel's weights nothing.
 
 use crate::blocking::{Block, LINE};
-use crate::halo::{EVEN, Halo};
+use crate::halo::Halo;
 use crate::isa::{Simd, Task};
 use crate::piece::{InTile, Piece};
-use crate::tile::{Added, Finish, Start, Tile};
+use crate::tile::{Added, FAR, Finish, Start, Tile};
 use crate::{Context, Geometry};
 
 /// Where columns come from.
@@ -122,6 +128,16 @@ struct Depth {
     start: usize,
 }
 
+/// A panel of output channels over a block of input channels.
+struct Panel {
+    weights: *const f32,
+    /// What its sums start from, if this block is the first.
+    bias: Option<*const f32>,
+    /// The first output channel of the group, and how many.
+    first: usize,
+    rows: usize,
+}
+
 /// A stretch of a row that becomes neighbouring columns.
 #[derive(Clone, Copy, Default)]
 struct Stretch {
@@ -186,8 +202,8 @@ impl ColumnsJob<'_> {
             for tile in (0..whole).step_by(self.plan.tiles) {
                 let count = self.plan.tiles.min(whole - tile);
                 match S::COLUMNS {
-                    3 => self.together::<S, M, 3>(s, &block, tile, count),
-                    _ => self.together::<S, M, 2>(s, &block, tile, count),
+                    3 => self.together::<S, M, 3>(s, &block, tile, [count, whole]),
+                    _ => self.together::<S, M, 2>(s, &block, tile, [count, whole]),
                 }
             }
             for t in 0..tiles {
@@ -217,20 +233,23 @@ impl ColumnsJob<'_> {
         }
     }
 
-    /// All panels over `count` whole tiles of `N` registers from tile `first` on, each panel over all of
-    /// them before the next.
+    /// All panels over `count` of `whole` tiles of `N` registers, from tile `first` on, each panel over
+    /// all of them before the next.
     #[inline(always)]
     fn together<S: Simd, const M: usize, const N: usize>(
         &mut self,
         s: S,
         block: &Depth,
         first: usize,
-        count: usize,
+        [count, whole]: [usize; 2],
     ) {
         let width = N * S::LANES;
         self.pack(s, block, first * width, count * width);
         let copy = self.copy.as_mut_ptr();
-        for panel in self.piece.panels.clone() {
+        let panels = self.piece.panels.clone();
+        let far = self.piece.conv.geometry.input_area() >= FAR;
+        for (i, index) in panels.clone().enumerate() {
+            let panel = self.panel::<M>(block, index);
             for t in 0..count {
                 let mut x = [copy.cast_const(); N];
                 for (j, x) in x.iter_mut().enumerate() {
@@ -239,9 +258,45 @@ impl ColumnsJob<'_> {
                 }
                 let columns = (x, &self.plan.offsets[..]);
                 let (at, n) = ((first + t) * width, [S::LANES; N]);
-                self.tile::<S, M, N, false>(s, block, panel, at, n, columns, copy);
+                if far && at + count * width < whole * width {
+                    self.ask(s, block, (i, panels.len()), at + count * width);
+                }
+                self.tile::<S, M, N, false>(s, block, &panel, (at, n), columns, copy);
             }
         }
+    }
+
+    /// Asks for what the tile from `at` of the region on is packed of, in every channel that is panel `i`'s
+    /// of `panels`.
+    #[inline(always)]
+    fn ask<S: Simd>(&self, s: S, block: &Depth, (i, panels): (usize, usize), at: usize) {
+        let g = &self.piece.conv.geometry;
+        let width = self.piece.region.size[2];
+        let (from, lines) = match self.plan.source {
+            Source::InPlace(_) => (self.piece.row(0, 0) + at, 1),
+            Source::Strided => (
+                self.line(at / width) + at % width * g.stride[2],
+                g.stride[2],
+            ),
+            Source::Halo(..) => return,
+        };
+        for c in (i..block.channels).step_by(panels) {
+            let from = from + (block.first + c) * g.input_area();
+            for line in 0..lines {
+                s.prefetch(self.x.as_ptr().wrapping_add(from + line * LINE));
+            }
+        }
+    }
+
+    /// Where a row of the region finds its first column in a channel of the input, without padding.
+    #[inline(always)]
+    fn line(&self, row: usize) -> usize {
+        let g = &self.piece.conv.geometry;
+        let region = &self.piece.region;
+        let z = region.start[0] + row / region.size[1];
+        let y = region.start[1] + row % region.size[1];
+        let line = z * g.stride[0] * g.input[1] + y * g.stride[1];
+        line * g.input[2] + region.start[2] * g.stride[2]
     }
 
     /// All panels over the `N` registers of columns from `register` on.
@@ -273,42 +328,56 @@ impl ColumnsJob<'_> {
                 let from = &self.x[from..];
                 // SAFETY: left >= (j + 1) * LANES, as the last register is whole.
                 let x = std::array::from_fn(|j| unsafe { from.as_ptr().add(j * S::LANES) });
+                let columns = (x, &places[..]);
                 if panels.len() == 1 {
-                    let only = panels.start;
-                    self.tile::<S, M, N, false>(s, block, only, at, n, (x, places), copy);
+                    let only = self.panel::<M>(block, panels.start);
+                    self.tile::<S, M, N, false>(s, block, &only, (at, n), columns, copy);
                     return;
                 }
                 if let Some(first) = panels.next() {
-                    self.tile::<S, M, N, true>(s, block, first, at, n, (x, places), copy);
+                    let first = self.panel::<M>(block, first);
+                    self.tile::<S, M, N, true>(s, block, &first, (at, n), columns, copy);
                 }
             }
             _ => {}
         }
         for panel in panels {
-            self.tile::<S, M, N, false>(s, block, panel, at, n, packed, copy);
+            let panel = self.panel::<M>(block, panel);
+            self.tile::<S, M, N, false>(s, block, &panel, (at, n), packed, copy);
         }
     }
 
+    #[inline(always)]
+    fn panel<const M: usize>(&self, block: &Depth, panel: usize) -> Panel {
+        let c = self.piece.conv;
+        let index = self.piece.group * c.panels() + panel;
+        let depth = c.group_in * c.geometry.taps();
+        let weights = &c.weights.as_f32()[(index * depth + block.from) * M..];
+        let first = panel * M;
+        Panel {
+            weights: weights.as_ptr(),
+            bias: match block.from {
+                0 => Some(c.bias.as_f32()[index * M..].as_ptr()),
+                _ => None,
+            },
+            first,
+            rows: M.min(c.group_out - first),
+        }
+    }
+
+    /// One panel over `N` registers of columns, whose `n` results each lie from `at` of the region on.
     #[inline(always)]
     fn tile<S: Simd, const M: usize, const N: usize, const COPY: bool>(
         &self,
         s: S,
         block: &Depth,
-        panel: usize,
-        at: usize,
-        n: [usize; N],
+        panel: &Panel,
+        (at, n): (usize, [usize; N]),
         (x, offsets): ([*const f32; N], &[u32]),
         copy: *mut f32,
     ) {
-        let c = self.piece.conv;
-        let index = self.piece.group * c.panels() + panel;
-        let depth = c.group_in * c.geometry.taps();
-        let weights = &c.weights.as_f32()[(index * depth + block.from) * M..];
-        let start = match block.from {
-            0 => Start::Rows(c.bias.as_f32()[index * M..].as_ptr()),
-            _ => Start::Sum,
-        };
-        let place = |j: usize| panel * M * block.pitch + block.start + at + j * S::LANES;
+        let start = panel.bias.map_or(Start::Sum, Start::Rows);
+        let place = |j: usize| panel.first * block.pitch + block.start + at + j * S::LANES;
         // SAFETY: the registers named lie in the sums, for all channels of the panel.
         let y = std::array::from_fn(|j| unsafe { block.y.add(place(j)) });
         let residual = block.in_tile.residual.map(|r| match r.width {
@@ -324,7 +393,7 @@ impl ColumnsJob<'_> {
                     let (row, column) = (at / width, at % width);
                     let at = row / 2 * (width / 2) + column / 2;
                     // SAFETY: a quarter of the output's size; a register is one row's.
-                    unsafe { r.from.add(panel * M * (block.pitch / 4) + at) }
+                    unsafe { r.from.add(panel.first * (block.pitch / 4) + at) }
                 }),
                 pitch: block.pitch / 4,
                 twice: true,
@@ -333,14 +402,14 @@ impl ColumnsJob<'_> {
         let [range, then] = block.in_tile.ranges;
         s.vectorize(Tile::<M, N, true, COPY> {
             depth: block.count,
-            weights: weights.as_ptr(),
+            weights: panel.weights,
             row: 0,
             offsets: offsets.as_ptr(),
             x,
             y,
             n,
             pitch: block.pitch,
-            rows: M.min(c.group_out - panel * M),
+            rows: panel.rows,
             start,
             finish: Finish {
                 range,
@@ -427,14 +496,9 @@ impl ColumnsJob<'_> {
         while done < count {
             let n = S::LANES.min(width - column).min(count - done);
             let n = n.min(tile - done % tile);
-            let (z, y) = (row / height, row % height);
             let from = match &self.plan.source {
-                Source::Halo(halo, _) => halo.origin(g, z, y) + column,
-                _ => {
-                    let place = [region.start[0] + z, region.start[1] + y];
-                    let line = place[0] * g.stride[0] * g.input[1] + place[1] * g.stride[1];
-                    line * g.input[2] + (region.start[2] + column) * g.stride[2]
-                }
+                Source::Halo(halo, _) => halo.origin(g, row / height, row % height) + column,
+                _ => self.line(row) + column * g.stride[2],
             };
             to[used] = Stretch {
                 from: from as u32,
@@ -455,7 +519,7 @@ impl ColumnsJob<'_> {
 /// The first `n` of every `step`-th element of `from`, which ends with the last of them.
 #[inline(always)]
 fn every<S: Simd>(s: S, from: &[f32], step: usize, n: usize) -> S::V {
-    // SAFETY: at most a register of what `from` has; the table names elements of two registers.
+    // SAFETY: at most a register of what `from` has.
     unsafe {
         match step {
             1 => s.load_first(from.as_ptr(), n),
@@ -466,7 +530,7 @@ fn every<S: Simd>(s: S, from: &[f32], step: usize, n: usize) -> S::V {
                     0 => s.splat(0.0),
                     _ => s.load_first(from.as_ptr().add(S::LANES), rest),
                 };
-                s.lookup(low, high, EVEN.as_ptr())
+                s.mend(s.part(low, high)[0])
             }
             _ => {
                 let mut list = [0.0; 16];

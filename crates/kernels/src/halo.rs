@@ -181,25 +181,17 @@ fn split<S: Simd>(s: S, from: &[f32], first: isize, to: &mut [f32]) {
                 _ => unsafe { s.load_first(from.as_ptr().add(at), left) },
             }
         };
-        let (low, high) = (load(2 * i), load(2 * i + S::LANES));
-        for ((half, at), table) in halves.into_iter().zip([&EVEN, &ODD]) {
+        let parts = s.part(load(2 * i), load(2 * i + S::LANES));
+        for ((half, at), part) in halves.into_iter().zip(parts) {
             let n = S::LANES.min(pitch.saturating_sub(at + i));
             if n > 0 {
-                // SAFETY: n elements of the half from at + i on; the tables name elements of two
-                // registers.
-                unsafe {
-                    let v = s.lookup(low, high, table.as_ptr());
-                    s.store_first(to.as_mut_ptr().add(half + at + i), n, v);
-                }
+                // SAFETY: n elements of the half from at + i on.
+                unsafe { s.store_first(to.as_mut_ptr().add(half + at + i), n, s.mend(part)) };
             }
         }
         i += S::LANES;
     }
 }
-
-/// The even and the odd elements of two registers.
-pub(crate) static EVEN: [i32; 16] = [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30];
-static ODD: [i32; 16] = [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31];
 
 /// The input element that lies at position `at` of the padded, spread axis.
 #[inline(always)]

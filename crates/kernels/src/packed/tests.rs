@@ -249,12 +249,15 @@ fn packed_convolutions_from_and_to_words_and_planes_equal_their_sums() {
         let words_of_x = pack(input, &x, case.channels, g.input_area());
         let words_of_other = pack(added, &other, case.out, g.output_area());
         let relu = Some(Activation::Relu);
-        for (activation, add, then) in [
+        let epilogues = [
             (None, false, None),
             (relu, false, None),
-            (Some(Activation::HardSwish), true, relu),
             (None, true, Some(Activation::Silu)),
-        ] {
+            (Some(Activation::HardSwish), true, relu),
+        ];
+        // Under Miri the last, which has every part.
+        let first_epilogue = if cfg!(miri) { 3 } else { 0 };
+        for (activation, add, then) in epilogues.into_iter().skip(first_epilogue) {
             let apply =
                 |f: Option<Activation>, v: f64| f.map_or(v, |f| f64::from(f.apply(v as f32)));
             let want: Vec<f64> = (sums.iter().zip(&other))
@@ -356,18 +359,19 @@ fn packed_convolutions_from_and_to_words_and_planes_equal_their_sums() {
 
 #[test]
 fn a_map_of_half_the_size_is_added_to_two_by_two_results() {
-    let size = [1, 6, 32];
-    let case = case(2, 1, [9, 11], [1, 1, 1], 1, size);
+    let (rows, columns) = if cfg!(miri) { (2, 16) } else { (6, 32) };
+    let case = case(2, 1, [9, 11], [1, 1, 1], 1, [1, rows, columns]);
     let g = case.geometry();
     let x = eighths(1, 2 * 9 * g.input_area());
     let (weight, bias) = (eighths(2, 99), eighths(3, 11));
-    let coarse = eighths(4, 2 * 11 * 3 * 16);
+    let coarse_area = rows / 2 * (columns / 2);
+    let coarse = eighths(4, 2 * 11 * coarse_area);
     let mut want = case.sums(&x, &weight, &bias);
     for (i, v) in want.iter_mut().enumerate() {
-        let (plane, row, column) = (i / 192, i / 32 % 6, i % 32);
-        *v += f64::from(coarse[plane * 48 + row / 2 * 16 + column / 2]);
+        let (plane, row, column) = (i / (rows * columns), i / columns % rows, i % columns);
+        *v += f64::from(coarse[plane * coarse_area + row / 2 * (columns / 2) + column / 2]);
     }
-    let words = pack(Packing::Bf16, &coarse, 11, 48);
+    let words = pack(Packing::Bf16, &coarse, 11, coarse_area);
     for isa in Isa::available() {
         let context = Context::new(isa, 2);
         assert!(PackedConvolution::adds_upsampled(&context, &g));
@@ -387,7 +391,7 @@ fn a_map_of_half_the_size_is_added_to_two_by_two_results() {
                 Map::Planes(&x),
                 MapMut::Planes(&mut y),
                 epilogue,
-                32,
+                columns,
             );
             for (y, want) in y.iter().zip(&want) {
                 assert!(
