@@ -44,7 +44,8 @@ pub(crate) fn gathers(isa: Isa, g: &Geometry, out: usize) -> bool {
 
 /// Rows of the tile for `out` output channels: one for a single channel, else a full tile or, where that
 /// would leave rows empty, four. On Zen 3, where a full tile has six, four rows take 11 to 24 % off groups
-/// of 8 channels and up to 12 % off 16 channels, are equal at 32, and add 5 to 17 % where all six are used.
+/// of 8 channels, up to 12 % off 16 channels and 6 to 12 % off Winograd layers of 16 and 32 channels; direct
+/// ones of 32 take as long, and where all six rows are used four add 5 to 17 %.
 pub(crate) fn tile_rows(isa: Isa, out: usize) -> usize {
     let full = isa.tile().0;
     match out {

@@ -235,4 +235,19 @@ impl Simd for Avx512 {
     fn mend(self, v: Self::V) -> Self::V {
         v
     }
+
+    #[inline(always)]
+    fn transpose(self, [a, b, c, d]: [Self::V; 4]) -> [Self::V; 4] {
+        // SAFETY: see above.
+        unsafe {
+            let (ab, cd) = (_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d));
+            let (ab_high, cd_high) = (_mm512_unpackhi_ps(a, b), _mm512_unpackhi_ps(c, d));
+            [
+                _mm512_shuffle_ps::<0b01_00_01_00>(ab, cd),
+                _mm512_shuffle_ps::<0b11_10_11_10>(ab, cd),
+                _mm512_shuffle_ps::<0b01_00_01_00>(ab_high, cd_high),
+                _mm512_shuffle_ps::<0b11_10_11_10>(ab_high, cd_high),
+            ]
+        }
+    }
 }

@@ -129,6 +129,9 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn part(self, low: Self::V, high: Self::V) -> [Self::V; 2];
     /// Elements in the order of [`Simd::part`] in their own.
     fn mend(self, v: Self::V) -> Self::V;
+    /// Every four elements of four registers as a matrix, transposed: element `4 i + k` of result `j` is
+    /// element `4 i + j` of register `k`.
+    fn transpose(self, rows: [Self::V; 4]) -> [Self::V; 4];
 }
 
 /// Asks for the cache line of `p` to be written soon. The compiler's own intrinsic needs a feature

@@ -252,4 +252,20 @@ impl Simd for Neon {
     fn mend(self, v: Self::V) -> Self::V {
         v
     }
+
+    #[inline(always)]
+    fn transpose(self, [a, b, c, d]: [Self::V; 4]) -> [Self::V; 4] {
+        // SAFETY: see above.
+        unsafe {
+            let (ab, cd) = (vtrnq_f32(a, b), vtrnq_f32(c, d));
+            let low = |x, y| vcombine_f32(vget_low_f32(x), vget_low_f32(y));
+            let high = |x, y| vcombine_f32(vget_high_f32(x), vget_high_f32(y));
+            [
+                low(ab.0, cd.0),
+                low(ab.1, cd.1),
+                high(ab.0, cd.0),
+                high(ab.1, cd.1),
+            ]
+        }
+    }
 }

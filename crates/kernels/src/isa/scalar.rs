@@ -212,4 +212,14 @@ impl Simd for Scalar {
     fn mend(self, v: Self::V) -> Self::V {
         v
     }
+
+    #[inline(always)]
+    fn transpose(self, [a, b, c, d]: [Self::V; 4]) -> [Self::V; 4] {
+        [
+            [a[0], b[0], c[0], d[0]],
+            [a[1], b[1], c[1], d[1]],
+            [a[2], b[2], c[2], d[2]],
+            [a[3], b[3], c[3], d[3]],
+        ]
+    }
 }

@@ -208,6 +208,42 @@ fn parted_registers_hold_the_even_and_the_odd_elements() {
     }
 }
 
+/// Four registers of numbers, transposed.
+struct Transposed;
+
+impl Task for Transposed {
+    type Output = Vec<f32>;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> Vec<f32> {
+        let x: Vec<f32> = (0..4 * S::LANES).map(|i| i as f32).collect();
+        let mut got = vec![0.0; 4 * S::LANES];
+        let mut rows = [s.splat(0.0); 4];
+        // SAFETY: four registers of elements in each list.
+        unsafe {
+            for i in 0..4 {
+                rows[i] = s.load(x.as_ptr().add(i * S::LANES));
+            }
+            let columns = s.transpose(rows);
+            for i in 0..4 {
+                s.store(got.as_mut_ptr().add(i * S::LANES), columns[i]);
+            }
+        }
+        got
+    }
+}
+
+#[test]
+fn transposing_swaps_registers_and_elements_in_every_four() {
+    for isa in Isa::available() {
+        let lanes = isa.lanes();
+        let want: Vec<f32> = (0..4 * lanes)
+            .map(|i| (i % 4 * lanes + i % lanes / 4 * 4 + i / lanes) as f32)
+            .collect();
+        assert_eq!(isa.run(Transposed), want, "{}", isa.name());
+    }
+}
+
 #[test]
 fn masked_loads_read_no_other_elements() {
     let x: Vec<f32> = (1..=16).map(|i| i as f32).collect();

@@ -144,12 +144,14 @@ fn labels_are_those_of_the_resampled_scores() {
     let mut noise = Noise(77);
     for isa in Isa::available() {
         for (i, (input, output)) in SIZES.iter().enumerate() {
-            for (mode, coordinates) in &conventions {
+            for (j, (mode, coordinates)) in conventions.iter().enumerate() {
                 for (k, kind) in KINDS.iter().enumerate() {
                     let classes = [2, 3, 16, 17, 117, 300][(i + k) % 6];
                     let batch = 1 + (i + k) % 2;
                     let results = classes * output.iter().product::<usize>();
-                    if crate::is_long_for_miri(results * batch) {
+                    // Under Miri one kind in five for each size and convention.
+                    let left_out = cfg!(miri) && (i + j + k) % 5 != 0;
+                    if left_out || crate::is_long_for_miri(results * batch) {
                         continue;
                     }
                     let context = Context::new(isa, [1, 2, 5][(i + k) % 3]);

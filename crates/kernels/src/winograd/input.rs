@@ -18,9 +18,6 @@ struct Run<S: Simd> {
     lanes: [S::Mask; 2],
 }
 
-/// Which lanes of two registers make up one, for [`Simd::lookup`].
-pub(super) type Lanes = [i32; 16];
-
 /// Transforms the inputs of the vectors of tiles `first..first + vectors` of all channels to
 /// `[frequency, channel, tiles]`.
 pub(super) struct Input<'a, const Z: usize, const M: usize> {
@@ -37,97 +34,18 @@ pub(super) struct Input<'a, const Z: usize, const M: usize> {
     pub(super) pitch: usize,
 }
 
-/// How pixels are split by their column in the tile.
-pub(super) struct Split {
-    /// From two runs: columns 0 and 1 of their tiles, columns 2 and 3.
-    pairs: [Lanes; 2],
-    /// From two registers: their first halves, their second halves.
-    halves: [Lanes; 2],
-}
-
-impl Split {
-    #[inline(always)]
-    pub(super) fn new<S: Simd, const M: usize>() -> Self {
-        let half = S::LANES / 2;
-        let lanes = |lane: &dyn Fn(usize, usize) -> usize| {
-            let mut all = [0; 16];
-            for i in 0..S::LANES {
-                all[i] = lane(i / half, i % half) as i32;
-            }
-            all
-        };
-        let column = |from: usize| {
-            let mut all = [0; 16];
-            for i in 0..S::LANES {
-                all[i] = match M {
-                    2 => (i * 2 + from) as i32,
-                    _ => (i % half * 4 + from + i / half) as i32,
-                };
-            }
-            all
-        };
-        let pairs = match M {
-            2 => [column(0), column(1)],
-            _ => [column(0), column(2)],
-        };
-        Split {
-            pairs,
-            halves: [
-                lanes(&|second, i| second * S::LANES + i),
-                lanes(&|second, i| second * S::LANES + half + i),
-            ],
-        }
+/// The columns of the `M + 2` pixels of every tile of `M` runs: `near` are the runs, `far` those that
+/// begin a tile further right.
+#[inline(always)]
+fn columns<S: Simd, const M: usize>(s: S, near: [S::V; 4], far: [S::V; 4]) -> [S::V; MOST] {
+    if M == 2 {
+        let zero = s.splat(0.0);
+        let (near, far) = (s.part(near[0], near[1]), s.part(far[0], far[1]));
+        let [near, far] = [near, far].map(|[even, odd]| [s.mend(even), s.mend(odd)]);
+        return [near[0], near[1], far[0], far[1], zero, zero];
     }
-
-    /// The columns of `M + 2` pixels of every tile: `near` are the runs, `far` those that begin a
-    /// tile further right.
-    #[inline(always)]
-    fn columns<S: Simd, const M: usize>(
-        &self,
-        s: S,
-        near: [S::V; 4],
-        far: [S::V; 4],
-    ) -> [S::V; MOST] {
-        if M == 2 {
-            // SAFETY: all indices are below 2 · LANES.
-            let pick = |a, b, lanes: &Lanes| unsafe { s.lookup(a, b, lanes.as_ptr()) };
-            let zero = s.splat(0.0);
-            let both = |x: [S::V; 4]| self.pairs.map(|lanes| pick(x[0], x[1], &lanes));
-            let (near, far) = (both(near), both(far));
-            return [near[0], near[1], far[0], far[1], zero, zero];
-        }
-        let (near, far) = (self.four(s, near), self.two(s, far, 0));
-        [near[0], near[1], near[2], near[3], far[0], far[1]]
-    }
-
-    /// The columns of four runs of tiles of four pixels.
-    #[inline(always)]
-    pub(super) fn four<S: Simd>(&self, s: S, runs: [S::V; 4]) -> [S::V; 4] {
-        let (first, second) = (self.two(s, runs, 0), self.two(s, runs, 1));
-        [first[0], first[1], second[0], second[1]]
-    }
-
-    /// The first two or the last two of them.
-    #[inline(always)]
-    fn two<S: Simd>(&self, s: S, runs: [S::V; 4], pair: usize) -> [S::V; 2] {
-        // SAFETY: all indices are below 2 · LANES.
-        let pick = |a, b, lanes: &Lanes| unsafe { s.lookup(a, b, lanes.as_ptr()) };
-        let pairs = [
-            pick(runs[0], runs[1], &self.pairs[pair]),
-            pick(runs[2], runs[3], &self.pairs[pair]),
-        ];
-        [
-            self.first_halves(s, pairs),
-            pick(pairs[0], pairs[1], &self.halves[1]),
-        ]
-    }
-
-    /// The first halves of two registers.
-    #[inline(always)]
-    pub(super) fn first_halves<S: Simd>(&self, s: S, pair: [S::V; 2]) -> S::V {
-        // SAFETY: all indices are below 2 · LANES.
-        unsafe { s.lookup(pair[0], pair[1], self.halves[0].as_ptr()) }
-    }
+    let (near, far) = (s.transpose(near), s.transpose(far));
+    [near[0], near[1], near[2], near[3], far[0], far[1]]
 }
 
 /// Stores a register of one frequency at `to`, and asks for where the next channel's goes, `next`
@@ -145,13 +63,7 @@ pub(super) unsafe fn store<S: Simd>(s: S, to: *mut f32, next: usize, v: S::V) {
 impl<const Z: usize, const M: usize> Input<'_, Z, M> {
     /// One row of a vector of tiles of the channel at `plane`, transformed along the row.
     #[inline(always)]
-    fn row<S: Simd>(
-        &self,
-        s: S,
-        split: &Split,
-        plane: *const f32,
-        sources: &[Run<S>],
-    ) -> [S::V; MOST] {
+    fn row<S: Simd>(&self, s: S, plane: *const f32, sources: &[Run<S>]) -> [S::V; MOST] {
         let zero = s.splat(0.0);
         let (mut near, mut far) = ([zero; 4], [zero; 4]);
         for i in 0..M {
@@ -163,7 +75,7 @@ impl<const Z: usize, const M: usize> Input<'_, Z, M> {
                 far[i] = s.load_masked(at.wrapping_add(M), source.lanes[1]);
             }
         }
-        input::<S, M>(s, split.columns::<S, M>(s, near, far))
+        input::<S, M>(s, columns::<S, M>(s, near, far))
     }
 
     /// Where each row of each slice of each vector of tiles comes from.
@@ -203,7 +115,6 @@ impl<const Z: usize, const M: usize> Task for Input<'_, Z, M> {
             "room for the transformed tiles"
         );
         let sources = self.sources(s);
-        let split = Split::new::<S, M>();
         let area = self.grid.geometry.input_area();
         let zero = [s.splat(0.0); MOST];
         // Outside the loops: made anew for each vector they would be cleared each time, which took a
@@ -220,7 +131,7 @@ impl<const Z: usize, const M: usize> Task for Input<'_, Z, M> {
                         for source in &sources[from..from + M] {
                             s.prefetch(plane.wrapping_offset(source.offset + area as isize + 1));
                         }
-                        half[row] = self.row(s, &split, plane, &sources[from..from + M]);
+                        half[row] = self.row(s, plane, &sources[from..from + M]);
                     }
                     for column in 0..rows {
                         let mut d = zero;

@@ -21,6 +21,7 @@ mod transform;
 
 use std::ops::Range;
 
+use crate::blocking::tile_rows;
 use crate::conv::Epilogue;
 use crate::isa::{Simd, Task};
 use crate::shared::Shared;
@@ -172,7 +173,8 @@ impl Winograd {
             "a weight per output, input and tap"
         );
         let grid = Grid::new(geometry, tile.sizes(), context.isa().lanes());
-        let (rows, _) = context.isa().tile();
+        // One output channel takes four rows as well.
+        let rows = tile_rows(context.isa(), out.max(2));
         let panels = out.div_ceil(rows);
         let products = tile.products(&geometry);
         let depths = tile.depths(&geometry);
@@ -524,6 +526,7 @@ impl Job<'_> {
             s.vectorize(Products {
                 depths: &w.depths,
                 chain: CHAIN,
+                rows: w.rows,
                 panels,
                 vectors: self.vectors,
                 pitch: self.pitch,

@@ -87,44 +87,31 @@ impl<S: Simd> Vectors<'_, S> {
     }
 }
 
-/// Columns of tiles joined to runs of pixels.
-struct Join {
-    /// From two columns: the pixels of the first half of the tiles, of the second half.
-    pairs: [[i32; 16]; 2],
-    /// From pairs of columns: the first and the second half of the tiles.
-    runs: [[i32; 16]; 2],
-}
+/// Which elements of two columns of tiles make up two runs of pixels.
+struct Join([[i32; 16]; 2]);
 
 impl Join {
     #[inline(always)]
     fn new<S: Simd>() -> Self {
-        let (mut pairs, mut runs) = ([[0; 16]; 2], [[0; 16]; 2]);
-        let half = S::LANES / 2;
-        for part in 0..2 {
-            for i in 0..S::LANES {
-                pairs[part][i] = (i % 2 * S::LANES + part * half + i / 2) as i32;
-                runs[part][i] = (i / 2 % 2 * S::LANES + part * half + i / 4 * 2 + i % 2) as i32;
+        let mut runs = [[0; 16]; 2];
+        for (part, run) in runs.iter_mut().enumerate() {
+            for (i, lane) in run[..S::LANES].iter_mut().enumerate() {
+                *lane = (i % 2 * S::LANES + part * S::LANES / 2 + i / 2) as i32;
             }
         }
-        Join { pairs, runs }
+        Join(runs)
     }
 
+    /// Columns of tiles joined to runs of pixels.
     #[inline(always)]
     fn runs<S: Simd, const M: usize>(&self, s: S, columns: [S::V; 4]) -> [S::V; 4] {
-        // SAFETY: all indices are below 2 · LANES.
-        let pick = |a, b, lanes: &[i32; 16]| unsafe { s.lookup(a, b, lanes.as_ptr()) };
+        if M == 4 {
+            return s.transpose(columns);
+        }
         let zero = s.splat(0.0);
-        let pair = |i: usize, part: usize| pick(columns[i], columns[i + 1], &self.pairs[part]);
-        if M == 2 {
-            return [pair(0, 0), pair(0, 1), zero, zero];
-        }
-        let mut runs = [zero; 4];
-        for part in 0..2 {
-            let (left, right) = (pair(0, part), pair(2, part));
-            runs[part * 2] = pick(left, right, &self.runs[0]);
-            runs[part * 2 + 1] = pick(left, right, &self.runs[1]);
-        }
-        runs
+        // SAFETY: all indices are below 2 · LANES.
+        let run = |i: usize| unsafe { s.lookup(columns[0], columns[1], self.0[i].as_ptr()) };
+        [run(0), run(1), zero, zero]
     }
 }
 

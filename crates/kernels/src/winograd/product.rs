@@ -64,7 +64,8 @@ pub(super) struct Products<'a> {
     /// Products that are summed at each frequency, and how many at most before the sum is stored.
     pub(super) depths: &'a [usize],
     pub(super) chain: usize,
-    /// Panels of output channels.
+    /// Output channels of a panel, and panels.
+    pub(super) rows: usize,
     pub(super) panels: usize,
     /// Registers of tiles in use.
     pub(super) vectors: usize,
@@ -81,14 +82,13 @@ pub(super) struct Products<'a> {
 impl Task for Products<'_> {
     type Output = ();
 
-    /// The pointers must be valid for what the fields describe; tiles have as many rows as the
-    /// instruction set's register tile.
+    /// The pointers must be valid for what the fields describe.
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        match S::ROWS {
-            8 => self.rows::<S, 8>(s),
-            6 => self.rows::<S, 6>(s),
-            _ => unreachable!("register tiles have 6 or 8 rows"),
+        match self.rows {
+            8 if S::ROWS == 8 => self.rows::<S, 8>(s),
+            6 if S::ROWS == 6 => self.rows::<S, 6>(s),
+            _ => self.rows::<S, 4>(s),
         }
     }
 }

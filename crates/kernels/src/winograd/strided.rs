@@ -1,7 +1,7 @@
 //! From pixels to transformed tiles where windows move by two: even and odd rows and columns are
 //! tiles of their own.
 
-use super::input::{Lanes, SOURCES, Split, store};
+use super::input::{SOURCES, store};
 use super::places::Grid;
 use super::transform::{products, strided_input, taps};
 use crate::isa::{Simd, Task};
@@ -37,82 +37,40 @@ struct Run<S: Simd> {
     lanes: [S::Mask; 3],
 }
 
-/// How pixels are split by their column in the tile.
-struct Columns {
-    /// From the two registers under a run: even pixels, odd pixels.
-    phases: [Lanes; 2],
-    /// Even pixels by their tiles' columns.
-    split: Split,
-    /// From a run's even pixels and the pixel that follows: the first ones of the next tiles.
-    next: Lanes,
-    /// From two such registers: those of both runs.
-    join: Lanes,
-}
-
-impl Columns {
-    #[inline(always)]
-    fn new<S: Simd>() -> Self {
-        let quarter = S::LANES / OUTPUTS;
-        let lanes = |lane: &dyn Fn(usize) -> usize| {
-            let mut all = [0; 16];
-            for (i, to) in all[..S::LANES].iter_mut().enumerate() {
-                *to = lane(i) as i32;
-            }
-            all
+/// The nine columns of the pixels of a vector of tiles, whose runs begin at `plane` and the offsets of
+/// `sources`: first the five even ones, then the odd ones.
+///
+/// # Safety
+/// The lanes that the sources name must be readable.
+#[inline(always)]
+unsafe fn columns<S: Simd>(s: S, plane: *const f32, sources: &[Run<S>]) -> [[S::V; 5]; 2] {
+    let zero = s.splat(0.0);
+    let (mut even, mut odd, mut after) = ([zero; 4], [zero; 4], [zero; 4]);
+    for (i, source) in sources.iter().enumerate().take(OUTPUTS) {
+        let at = plane.wrapping_offset(source.offset);
+        // SAFETY: as this function's.
+        let (a, b) = unsafe {
+            after[i] = s.load_masked(at.wrapping_add(2 * S::LANES), source.lanes[2]);
+            (
+                s.load_masked(at, source.lanes[0]),
+                s.load_masked(at.wrapping_add(S::LANES), source.lanes[1]),
+            )
         };
-        Columns {
-            phases: [lanes(&|i| 2 * i), lanes(&|i| 2 * i + 1)],
-            split: Split::new::<S, OUTPUTS>(),
-            next: lanes(&|i| (OUTPUTS * (i + 1)).min(S::LANES)),
-            join: lanes(&|i| match i % (2 * quarter) {
-                i if i < quarter => i,
-                i => S::LANES + i - quarter,
-            }),
-        }
+        let parts = s.part(a, b);
+        (even[i], odd[i]) = (s.mend(parts[0]), s.mend(parts[1]));
     }
-
-    /// The nine columns of the pixels of a vector of tiles, whose runs begin at `plane` and the
-    /// offsets of `sources`: first the five even ones, then the odd ones.
-    ///
-    /// # Safety
-    /// The lanes that the sources name must be readable.
-    #[inline(always)]
-    unsafe fn read<S: Simd>(
-        &self,
-        s: S,
-        plane: *const f32,
-        sources: &[Run<S>],
-    ) -> ([S::V; 5], [S::V; 5]) {
-        // SAFETY: all indices are below 2 · LANES.
-        let pick = |a, b, lanes: &Lanes| unsafe { s.lookup(a, b, lanes.as_ptr()) };
-        let zero = s.splat(0.0);
-        let (mut even, mut odd, mut next) = ([zero; 4], [zero; 4], [zero; 4]);
-        for (i, source) in sources.iter().enumerate().take(OUTPUTS) {
-            let at = plane.wrapping_offset(source.offset);
-            // SAFETY: as this function's.
-            let (a, b, c) = unsafe {
-                (
-                    s.load_masked(at, source.lanes[0]),
-                    s.load_masked(at.wrapping_add(S::LANES), source.lanes[1]),
-                    s.load_masked(at.wrapping_add(2 * S::LANES), source.lanes[2]),
-                )
-            };
-            even[i] = pick(a, b, &self.phases[0]);
-            odd[i] = pick(a, b, &self.phases[1]);
-            next[i] = pick(even[i], c, &self.next);
-        }
-        let pairs = [
-            pick(next[0], next[1], &self.join),
-            pick(next[2], next[3], &self.join),
-        ];
-        let next = self.split.first_halves(s, pairs);
-        let (even, odd) = (self.split.four(s, even), self.split.four(s, odd));
-        (
-            [even[0], even[1], even[2], even[3], next],
-            [odd[0], odd[1], odd[2], odd[3], zero],
-        )
-    }
+    let (even, odd, after) = (s.transpose(even), s.transpose(odd), s.transpose(after));
+    // SAFETY: the table names elements of two registers.
+    let next = unsafe { s.lookup(even[0], after[0], NEXT.as_ptr()) };
+    [
+        [even[0], even[1], even[2], even[3], next],
+        [odd[0], odd[1], odd[2], odd[3], zero],
+    ]
 }
+
+/// From the first column of every tile and that of the tiles after the runs, the first column of every
+/// next tile: tiles of four runs lie by turns, see [`Simd::transpose`].
+static NEXT: [i32; 16] = [4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19];
 
 impl StridedInput<'_> {
     /// Slices that a window covers.
@@ -156,7 +114,6 @@ impl Task for StridedInput<'_> {
             "room for the transformed tiles"
         );
         let sources = self.sources(s);
-        let columns = Columns::new::<S>();
         let area = self.grid.geometry.input_area();
         let zero = s.splat(0.0);
         // Per row parity and column parity: rows of the tile by frequencies of its columns.
@@ -173,7 +130,7 @@ impl Task for StridedInput<'_> {
                         s.prefetch(next.wrapping_add(S::LANES));
                     }
                     // SAFETY: the grid names lanes that lie in the input.
-                    let (even, odd) = unsafe { columns.read(s, plane, sources) };
+                    let [even, odd] = unsafe { columns(s, plane, sources) };
                     half[row % 2][0][row / 2] = strided_input(s, even);
                     half[row % 2][1][row / 2] = strided_input(s, odd);
                 }
