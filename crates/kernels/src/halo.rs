@@ -111,8 +111,8 @@ impl Halo {
         to: &mut [f32],
     ) {
         let step = match (g.stride[2], self.phases, g.spread[2]) {
-            (1, 1, 1) => 1,
-            (2, 2, 1) => 2,
+            (1, 1, 1) if self.pitch >= S::LANES => 1,
+            (2, 2, 1) if self.pitch >= S::LANES => 2,
             _ => return self.copy(g, region, x, to, 0.0),
         };
         let extent = |axis: usize| (region.size[axis] - 1) * g.stride[axis] + g.span(axis);
@@ -138,21 +138,12 @@ impl Halo {
 /// Copies `from`, position `first` of it to the beginning of `to`; zeros outside.
 #[inline(always)]
 fn shift<S: Simd>(s: S, from: &[f32], first: isize, to: &mut [f32]) {
-    let before = usize::try_from(-first).unwrap_or(0).min(to.len());
-    to[..before].fill(0.0);
-    let from = &from[usize::try_from(first).unwrap_or(0).min(from.len())..];
-    let to = &mut to[before..];
     let mut i = 0;
     while i < to.len() {
-        let (left, n) = (from.len().saturating_sub(i), S::LANES.min(to.len() - i));
-        // SAFETY: no more elements than there are from i on, in both.
-        unsafe {
-            let v = match left {
-                0 => s.splat(0.0),
-                _ => s.load_first(from.as_ptr().add(i), left.min(S::LANES)),
-            };
-            s.store_first(to.as_mut_ptr().add(i), n, v);
-        }
+        i = i.min(to.len() - S::LANES);
+        let v = register(s, from, first + i as isize);
+        // SAFETY: `to` has a register from i on.
+        unsafe { s.store(to.as_mut_ptr().add(i), v) };
         i += S::LANES;
     }
 }
@@ -161,35 +152,38 @@ fn shift<S: Simd>(s: S, from: &[f32], first: isize, to: &mut [f32]) {
 /// zeros outside.
 #[inline(always)]
 fn split<S: Simd>(s: S, from: &[f32], first: isize, to: &mut [f32]) {
-    let pitch = to.len() / 2;
-    // The halves that the first element inside and its neighbour go to, and their places there.
-    let before = usize::try_from(-first).unwrap_or(0).min(2 * pitch);
-    let from = &from[usize::try_from(first).unwrap_or(0).min(from.len())..];
-    let place = |at: usize| (at % 2 * pitch, at / 2);
-    let halves = [place(before), place(before + 1)];
-    for (half, at) in halves {
-        to[half..][..at.min(pitch)].fill(0.0);
-    }
-    let longest = pitch - halves[0].1.min(pitch);
+    let (even, odd) = to.split_at_mut(to.len() / 2);
     let mut i = 0;
-    while i < longest {
-        let load = |at: usize| {
-            let left = from.len().saturating_sub(at).min(S::LANES);
-            match left {
-                0 => s.splat(0.0),
-                // SAFETY: no more elements than there are from `at` on.
-                _ => unsafe { s.load_first(from.as_ptr().add(at), left) },
-            }
-        };
-        let parts = s.part(load(2 * i), load(2 * i + S::LANES));
-        for ((half, at), part) in halves.into_iter().zip(parts) {
-            let n = S::LANES.min(pitch.saturating_sub(at + i));
-            if n > 0 {
-                // SAFETY: n elements of the half from at + i on.
-                unsafe { s.store_first(to.as_mut_ptr().add(half + at + i), n, s.mend(part)) };
-            }
+    while i < even.len() {
+        i = i.min(even.len() - S::LANES);
+        let at = first + 2 * i as isize;
+        let low = register(s, from, at);
+        let high = register(s, from, at + S::LANES as isize);
+        let parts = s.part(low, high);
+        // SAFETY: both halves have a register from i on.
+        unsafe {
+            s.store(even.as_mut_ptr().add(i), s.mend(parts[0]));
+            s.store(odd.as_mut_ptr().add(i), s.mend(parts[1]));
         }
         i += S::LANES;
+    }
+}
+
+/// The elements of `from` from position `at` on, zeros outside.
+#[inline(always)]
+fn register<S: Simd>(s: S, from: &[f32], at: isize) -> S::V {
+    let inside = |n: isize| n.clamp(0, S::LANES as isize) as usize;
+    let (begin, end) = (inside(-at), inside(from.len() as isize - at));
+    if begin >= end {
+        return s.splat(0.0);
+    }
+    let from = from.as_ptr().wrapping_offset(at);
+    // SAFETY: elements `begin..end` of these are the slice's; no others are read.
+    unsafe {
+        match end - begin == S::LANES {
+            true => s.load(from),
+            false => s.load_masked(from, s.mask(begin, end)),
+        }
     }
 }
 

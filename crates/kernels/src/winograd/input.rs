@@ -41,8 +41,14 @@ fn columns<S: Simd, const M: usize>(s: S, near: [S::V; 4], far: [S::V; 4]) -> [S
     if M == 2 {
         let zero = s.splat(0.0);
         let (near, far) = (s.part(near[0], near[1]), s.part(far[0], far[1]));
-        let [near, far] = [near, far].map(|[even, odd]| [s.mend(even), s.mend(odd)]);
-        return [near[0], near[1], far[0], far[1], zero, zero];
+        return [
+            s.mend(near[0]),
+            s.mend(near[1]),
+            s.mend(far[0]),
+            s.mend(far[1]),
+            zero,
+            zero,
+        ];
     }
     let (near, far) = (s.transpose(near), s.transpose(far));
     [near[0], near[1], near[2], near[3], far[0], far[1]]
@@ -96,7 +102,8 @@ impl<const Z: usize, const M: usize> Input<'_, Z, M> {
             let source = (self.grid).source(run, self.batch, self.channels, slice, row);
             to.offset = source.offset;
             let [near, far, _] = source.lanes;
-            to.lanes = [near, far].map(|(from, end)| s.mask(from, end));
+            // Not through a closure: it would be compiled without the instruction set.
+            to.lanes = [s.mask(near.0, near.1), s.mask(far.0, far.1)];
         }
         sources
     }

@@ -96,7 +96,12 @@ impl StridedInput<'_> {
             let source = (self.grid).source(run, self.batch, self.channels, slice, row);
             to.offset = source.offset;
             let [near, far, next] = source.lanes;
-            to.lanes = [near, far, (next.0, next.1.min(1))].map(|(from, end)| s.mask(from, end));
+            // Not through a closure: it would be compiled without the instruction set.
+            to.lanes = [
+                s.mask(near.0, near.1),
+                s.mask(far.0, far.1),
+                s.mask(next.0, next.1.min(1)),
+            ];
         }
         sources
     }
