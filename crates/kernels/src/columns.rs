@@ -347,6 +347,7 @@ impl ColumnsJob<'_> {
         }
     }
 
+    /// Where a panel's weights and bias lie, once for all its tiles.
     #[inline(always)]
     fn panel<const M: usize>(&self, block: &Depth, panel: usize) -> Panel {
         let c = self.piece.conv;
