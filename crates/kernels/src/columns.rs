@@ -22,7 +22,7 @@
 //! of two gains 2 to 7 % on top, asking for the next panel's weights nothing.
 
 use crate::blocking::{Block, LINE};
-use crate::halo::Halo;
+use crate::halo::{Halo, register};
 use crate::isa::{Simd, Task};
 use crate::piece::{InTile, Piece};
 use crate::tile::{Added, FAR, Finish, Start, Tile};
@@ -459,7 +459,7 @@ impl ColumnsJob<'_> {
                 let from = &from[stretch.from as usize..][..(n - 1) * step + 1];
                 let to = &mut row[stretch.to as usize..];
                 // SAFETY: a register lies behind `to`; of `from` no more is read than it has.
-                unsafe { s.store(to.as_mut_ptr(), every(s, from, step, n)) };
+                unsafe { s.store(to.as_mut_ptr(), every(s, from, step)) };
             }
         }
     }
@@ -517,29 +517,22 @@ impl ColumnsJob<'_> {
     }
 }
 
-/// The first `n` of every `step`-th element of `from`, which ends with the last of them.
+/// Every `step`-th element of `from`, which ends with the last of them.
 #[inline(always)]
-fn every<S: Simd>(s: S, from: &[f32], step: usize, n: usize) -> S::V {
-    // SAFETY: at most a register of what `from` has.
-    unsafe {
-        match step {
-            1 => s.load_first(from.as_ptr(), n),
-            2 => {
-                let low = s.load_first(from.as_ptr(), from.len().min(S::LANES));
-                let rest = from.len().saturating_sub(S::LANES);
-                let high = match rest {
-                    0 => s.splat(0.0),
-                    _ => s.load_first(from.as_ptr().add(S::LANES), rest),
-                };
-                s.mend(s.part(low, high)[0])
+fn every<S: Simd>(s: S, from: &[f32], step: usize) -> S::V {
+    match step {
+        1 => register(s, from, 0),
+        2 => {
+            let (low, high) = (register(s, from, 0), register(s, from, S::LANES as isize));
+            s.mend(s.part(low, high)[0])
+        }
+        _ => {
+            let mut list = [0.0; 16];
+            for (to, from) in list.iter_mut().zip(from.iter().step_by(step)) {
+                *to = *from;
             }
-            _ => {
-                let mut list = [0.0; 16];
-                for (to, from) in list.iter_mut().zip(from.iter().step_by(step)) {
-                    *to = *from;
-                }
-                s.load(list.as_ptr())
-            }
+            // SAFETY: a register has at most 16 elements.
+            unsafe { s.load(list.as_ptr()) }
         }
     }
 }

@@ -171,7 +171,7 @@ fn split<S: Simd>(s: S, from: &[f32], first: isize, to: &mut [f32]) {
 
 /// The elements of `from` from position `at` on, zeros outside.
 #[inline(always)]
-fn register<S: Simd>(s: S, from: &[f32], at: isize) -> S::V {
+pub(crate) fn register<S: Simd>(s: S, from: &[f32], at: isize) -> S::V {
     let inside = |n: isize| n.clamp(0, S::LANES as isize) as usize;
     let (begin, end) = (inside(-at), inside(from.len() as isize - at));
     if begin >= end {
