@@ -74,7 +74,7 @@ impl Dot for Scalar {
         self
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn compiled<T: DotTask>(self, task: T) {
         task.run(self);
     }

@@ -42,7 +42,9 @@ impl Simd for Scalar {
         16
     };
 
-    #[inline(always)]
+    /// A function of its own, as with the other sets: within their callers, tiles would be compiled once for
+    /// each call.
+    #[inline(never)]
     fn vectorize<T: Task>(self, task: T) -> T::Output {
         task.run(self)
     }
