@@ -19,11 +19,12 @@ use crate::options::{self, Size};
 use crate::output;
 
 /// What is measured if nothing is named: encoders of several families, both decoders, a volume.
-const MODELS: [&str; 5] = [
+const MODELS: [&str; 6] = [
     "mobilenetv4_conv_small+fpn",
     "mobilenetv4_conv_medium+fpn",
     "resnet18+unet",
     "repvgg_a0+fpn",
+    "regnetx_004+fpn",
     "totalsegmentator",
 ];
 
@@ -37,7 +38,7 @@ const HOPELESS: f64 = 1.5;
 
 /// Time every algorithm that can compute a network's convolutions against the one that is chosen.
 ///
-/// For each distinct dense convolution layer the candidates run in turns, alone and on the same data;
+/// For each distinct convolution layer but depthwise ones the candidates run in turns, alone and on the same data;
 /// what is compared is the median of the ratios within a round. A choice that seems to lag is measured
 /// again, three times as long, before it is said to. Algorithms that the choice leaves out for
 /// their accuracy are timed, but not held against it.
@@ -47,7 +48,7 @@ Examples:
   slicewise kernels
   slicewise kernels resnet18+fpn stunet_s --threads 1 --assert")]
 pub(crate) struct Args {
-    /// Models [default: five of different kinds]
+    /// Models [default: six of different kinds]
     models: Vec<String>,
     /// Input size, N, HxW or DxHxW, that all models take [default: 512x512 or 128x128x64]
     #[arg(long)]
@@ -233,9 +234,16 @@ impl Contest {
                     &weight,
                     bias,
                 )),
-                Algorithm::Winograd(tile) => {
-                    Kernel::Winograd(Winograd::new(context, g, tile, batch, out, &weight, bias))
-                }
+                Algorithm::Winograd(tile) => Kernel::Winograd(Winograd::new(
+                    context,
+                    g,
+                    tile,
+                    batch,
+                    layer.groups,
+                    out,
+                    &weight,
+                    bias,
+                )),
             };
             (algorithm, kernel)
         });

@@ -23,10 +23,12 @@ struct Run<S: Simd> {
 pub(super) struct Input<'a, const Z: usize, const M: usize> {
     pub(super) grid: &'a Grid,
     pub(super) batch: usize,
+    /// How many are transformed, of how many that an image has.
     pub(super) channels: usize,
+    pub(super) all: usize,
     pub(super) first: usize,
     pub(super) vectors: usize,
-    /// `[batch, channels, spatial…]`
+    /// `[batch, all, spatial…]`, from the first channel on that is transformed.
     pub(super) x: &'a [f32],
     pub(super) to: &'a mut [f32],
     /// Elements from one frequency to the next and from one channel to the next.
@@ -99,7 +101,7 @@ impl<const Z: usize, const M: usize> Input<'_, Z, M> {
             let (vector, at) = (at / (slices * rows), at % (slices * rows));
             let run = (self.first + vector) * M + run;
             let (slice, row) = (at / rows, at % rows);
-            let source = (self.grid).source(run, self.batch, self.channels, slice, row);
+            let source = (self.grid).source(run, self.batch, self.all, slice, row);
             to.offset = source.offset;
             let [near, far, _] = source.lanes;
             // Not through a closure: it would be compiled without the instruction set.

@@ -1,14 +1,15 @@
 //! Winograd convolution: a 3×3 (or 3×3×3) convolution of stride 1 with 4 (or 5.1) times fewer
-//! multiplications, a 3×3 convolution of stride 2 with 1.8 times fewer.
+//! multiplications, a 3×3 convolution of stride 2 with 1.8 times fewer. Groups of channels are
+//! convolutions of their own.
 //!
 //! For every block of tiles, on one thread: all input channels are transformed to
-//! `[frequency, channel, tile]`; then, group of output channels by group, one matrix product per
+//! `[frequency, channel, tile]`; then, set of output channels by set, one matrix product per
 //! frequency makes `[frequency, output channel, tile]`, which is transformed back, finished and
 //! stored. Pixels are read from and written to plain planes: a register holds one element of
 //! `LANES` tiles (see [`places`]).
 //!
 //! On AVX-512 a block of F(4×4) is 48 tiles. With 128 channels its transformed inputs are
-//! 48 × 36 × 128 elements, 885 KB, and the sums of a group of 64 channels 442 KB: together a little
+//! 48 × 36 × 128 elements, 885 KB, and the sums of a set of 64 channels 442 KB: together a little
 //! more than the second cache, but the products read one frequency (12 KB per 64 channels) over and
 //! over from the first, and weights from the third, one after the other as they were packed.
 
@@ -43,7 +44,7 @@ pub struct WinogradTile {
 }
 
 impl WinogradTile {
-    /// Whether convolutions of this geometry, of one group, can be computed with these tiles.
+    /// Whether convolutions of this geometry can be computed with these tiles.
     pub fn fits(self, g: &Geometry) -> bool {
         let depth = match g.kernel[0] {
             1 => self.depth == 1,
@@ -115,9 +116,9 @@ impl WinogradTile {
 struct Cut {
     /// Vectors of tiles per block.
     vectors: usize,
-    /// Panels of output channels per group.
+    /// Panels of output channels per set.
     panels: usize,
-    /// Parts that the groups are cut into.
+    /// Parts that the sets of a group of channels are cut into.
     parts: usize,
 }
 
@@ -130,14 +131,16 @@ const CHAIN: usize = 64;
 pub struct Winograd {
     grid: Grid,
     tile: WinogradTile,
-    channels: usize,
-    out: usize,
+    groups: usize,
+    /// Channels of a group.
+    group_in: usize,
+    group_out: usize,
     /// Rows of a register tile.
     rows: usize,
     cut: Cut,
     /// Products that are summed at each frequency.
     depths: Vec<usize>,
-    /// In the order in which they are used: `[group, frequency, chain, panel, product, row]`.
+    /// In the order in which they are used: `[group, set, frequency, chain, panel, product, row]`.
     weights: Buffer,
     bias: Vec<f32>,
 }
@@ -149,52 +152,56 @@ fn step(rows: usize, pitch: usize) -> usize {
 }
 
 impl Winograd {
-    /// Transforms `weight` `[O, I, kernel…]` for `context`, with `bias` `[O]`. `batch` is the usual
+    /// Transforms `weight` `[O, I/groups, kernel…]` for `context`, with `bias` `[O]`. `batch` is the usual
     /// number of images; it steers how the work is cut, not what is computed.
     ///
     /// # Panics
-    /// If the tile does not fit the geometry, or the weight does not have `out · in · taps`
-    /// elements.
+    /// If the tile does not fit the geometry, or the weight does not have
+    /// `out · in/groups · taps` elements.
     pub fn new(
         context: &Context,
         geometry: Geometry,
         tile: WinogradTile,
         batch: usize,
+        groups: usize,
         out: usize,
         weight: &[f32],
         bias: Option<&[f32]>,
     ) -> Self {
         assert!(tile.fits(&geometry), "a tile for the geometry");
         let taps = geometry.taps();
-        let channels = weight.len() / (out * taps);
+        let group_in = weight.len() / (out * taps);
         assert_eq!(
             weight.len(),
-            out * channels * taps,
+            out * group_in * taps,
             "a weight per output, input and tap"
         );
         let grid = Grid::new(geometry, tile.sizes(), context.isa().lanes());
+        let group_out = out / groups;
         // One output channel takes four rows as well.
-        let rows = tile_rows(context.isa(), out.max(2));
-        let panels = out.div_ceil(rows);
+        let rows = tile_rows(context.isa(), group_out.max(2));
+        let panels = group_out.div_ceil(rows);
         let products = tile.products(&geometry);
         let depths = tile.depths(&geometry);
         let work = Work {
-            channels,
+            groups,
+            channels: group_in,
             panels,
             rows,
-            products: (products * channels) as f64,
+            products: (products * group_in) as f64,
             transforms: tile.transforms(&geometry),
         };
         let cut = cut(context, &grid, batch, &work);
         let mut winograd = Winograd {
             grid,
             tile,
-            channels,
-            out,
+            groups,
+            group_in,
+            group_out,
             rows,
             cut,
-            depths: depths.iter().map(|n| n * channels).collect(),
-            weights: Buffer::floats(panels * rows * channels * products),
+            depths: depths.iter().map(|n| n * group_in).collect(),
+            weights: Buffer::floats(groups * panels * rows * group_in * products),
             bias: bias.map_or_else(|| vec![0.0; out], <[f32]>::to_vec),
         };
         winograd.pack(context, weight);
@@ -203,7 +210,7 @@ impl Winograd {
 
     /// The number of output channels.
     pub fn out(&self) -> usize {
-        self.out
+        self.groups * self.group_out
     }
 
     /// What this does, for profiles.
@@ -218,8 +225,9 @@ impl Winograd {
         }
     }
 
+    /// Panels of a group of channels.
     fn panels(&self) -> usize {
-        self.out.div_ceil(self.rows)
+        self.group_out.div_ceil(self.rows)
     }
 
     fn is_strided(&self) -> bool {
@@ -241,23 +249,27 @@ impl Winograd {
         step(self.cut.panels * self.rows, pitch)
     }
 
-    fn groups(&self) -> usize {
+    /// Sets of panels of a group of channels.
+    fn sets(&self) -> usize {
         self.panels().div_ceil(self.cut.panels)
     }
 
-    /// Transforms and packs the weights, group by group.
+    /// Transforms and packs the weights, set by set.
     fn pack(&mut self, context: &Context, weight: &[f32]) {
-        let group = self.cut.panels * self.panel();
         let mut weights = std::mem::replace(&mut self.weights, Buffer::floats(0));
         let to = Shared::new(weights.as_f32_mut());
-        context.each(self.groups(), |i, _| {
-            let n = group.min(to.len() - i * group);
-            // SAFETY: every group has its own part.
-            let to = unsafe { to.part(i * group, n) };
+        let of_group = weight.len() / self.groups;
+        context.each(self.groups * self.sets(), |i, _| {
+            let (group, set) = (i / self.sets(), i % self.sets());
+            let first = set * self.cut.panels;
+            let panels = first..self.panels().min(first + self.cut.panels);
+            let at = (group * self.panels() + first) * self.panel();
+            // SAFETY: every set of a group has its own part.
+            let to = unsafe { to.part(at, panels.len() * self.panel()) };
             context.vectorize(Pack {
                 winograd: self,
-                panels: i * self.cut.panels..self.panels().min((i + 1) * self.cut.panels),
-                weight,
+                panels,
+                weight: &weight[group * of_group..][..of_group],
                 to,
             });
         });
@@ -270,13 +282,10 @@ impl Winograd {
     /// If `x` is not a number of images, or `y` or a residual is not as large as the result.
     pub fn run(&self, context: &Context, x: &[f32], y: &mut [f32], epilogue: Epilogue<'_>) {
         let g = &self.grid.geometry;
-        let batch = x.len() / (self.channels * g.input_area()).max(1);
-        assert_eq!(
-            x.len(),
-            batch * self.channels * g.input_area(),
-            "whole images"
-        );
-        let out = batch * self.out * g.output_area();
+        let image = self.groups * self.group_in * g.input_area();
+        let batch = x.len() / image.max(1);
+        assert_eq!(x.len(), batch * image, "whole images");
+        let out = batch * self.out() * g.output_area();
         assert_eq!(y.len(), out, "the output of a convolution");
         assert!(
             epilogue.residual.is_none_or(|r| r.len() == out),
@@ -285,15 +294,16 @@ impl Winograd {
         let y = Shared::new(y);
         let vectors = (batch * self.grid.runs()).div_ceil(self.tile.plane);
         let parts = self.cut.parts;
-        let groups = self.groups();
+        let sets = self.sets();
         let blocks = vectors.div_ceil(self.cut.vectors);
         let pitch = self.cut.vectors * context.isa().lanes();
         let sizes = [
             self.depths.len() * self.step_x(pitch),
             self.depths.len() * self.step_y(pitch),
         ];
-        context.each(blocks * parts, |i, scratch| {
-            let (block, part) = (i / parts, i % parts);
+        context.each(self.groups * blocks * parts, |i, scratch| {
+            let (i, part) = (i / parts, i % parts);
+            let (group, block) = (i / blocks, i % blocks);
             let first = block * self.cut.vectors;
             let (tiles, sums) = scratch.floats(sizes[0] + sizes[1]).split_at_mut(sizes[0]);
             context.vectorize(Job {
@@ -301,9 +311,10 @@ impl Winograd {
                 batch,
                 first,
                 vectors: self.cut.vectors.min(vectors - first),
-                groups: part * groups / parts..(part + 1) * groups / parts,
+                group,
+                sets: part * sets / parts..(part + 1) * sets / parts,
                 pitch,
-                x,
+                x: &x[group * self.group_in * g.input_area()..],
                 tiles,
                 sums,
                 y: &y,
@@ -313,9 +324,9 @@ impl Winograd {
     }
 }
 
-/// Panels of output channels per group: their sums of one frequency stay in the first cache. 2 and 4
+/// Panels of output channels per set: their sums of one frequency stay in the first cache. 2 and 4
 /// are 1 to 3 % slower on large maps, 25 % on small ones, where weights come from memory.
-const GROUP: usize = 8;
+const SET: usize = 8;
 
 /// Chooses blocks that keep all threads busy for the least time.
 fn cut(context: &Context, grid: &Grid, batch: usize, work: &Work) -> Cut {
@@ -324,12 +335,13 @@ fn cut(context: &Context, grid: &Grid, batch: usize, work: &Work) -> Cut {
     // What a piece takes, in multiply-adds of a register.
     let time = |cut: &Cut| {
         let (input, output) = work.transforms;
-        let groups = work.panels.div_ceil(cut.panels).div_ceil(cut.parts);
-        let rows = (groups * cut.panels).min(work.panels) as f64 * work.rows as f64;
+        let sets = work.panels.div_ceil(cut.panels).div_ceil(cut.parts);
+        let rows = (sets * cut.panels).min(work.panels) as f64 * work.rows as f64;
         // Tiles of fewer vectors load as many weights as those of three.
         let products = work.products * [1.15, 1.05, 1.0][cut.vectors - 1];
         let vector = input * work.channels as f64 + rows * (products + output);
-        let rounds = (vectors.div_ceil(cut.vectors) * cut.parts).div_ceil(threads);
+        let pieces = work.groups * vectors.div_ceil(cut.vectors) * cut.parts;
+        let rounds = pieces.div_ceil(threads);
         rounds as f64 * cut.vectors as f64 * vector
     };
     let most = context.isa().tile().1;
@@ -339,7 +351,7 @@ fn cut(context: &Context, grid: &Grid, batch: usize, work: &Work) -> Cut {
     let cuts = widths.flat_map(|vectors| {
         (1..=(2 * threads).min(work.panels)).map(move |parts| {
             let part = work.panels.div_ceil(parts);
-            let panels = part.div_ceil(part.div_ceil(GROUP));
+            let panels = part.div_ceil(part.div_ceil(SET));
             Cut {
                 vectors,
                 panels,
@@ -353,6 +365,8 @@ fn cut(context: &Context, grid: &Grid, batch: usize, work: &Work) -> Cut {
 
 /// What [`cut`] cuts.
 struct Work {
+    groups: usize,
+    /// Input channels of a group, and panels of its output channels.
     channels: usize,
     panels: usize,
     rows: usize,
@@ -362,7 +376,7 @@ struct Work {
     transforms: (f64, f64),
 }
 
-/// Transforms the weights of some panels.
+/// Transforms the weights of some panels of a group of channels.
 struct Pack<'a> {
     winograd: &'a Winograd,
     panels: Range<usize>,
@@ -382,16 +396,16 @@ impl Task for Pack<'_> {
         let [along_z, along] = w.tile.filters(&w.grid.geometry);
         // Where the weights of each frequency begin, and how many each input channel has there.
         let panels = self.panels.len();
-        let counts: Vec<usize> = w.depths.iter().map(|n| n / w.channels.max(1)).collect();
+        let counts: Vec<usize> = w.depths.iter().map(|n| n / w.group_in.max(1)).collect();
         let begins: Vec<usize> = (w.depths.iter())
             .scan(0, |end, depth| {
                 Some(std::mem::replace(end, *end + panels * depth * w.rows))
             })
             .collect();
         for (p, panel) in self.panels.clone().enumerate() {
-            for row in 0..w.rows.min(w.out - (panel * w.rows).min(w.out)) {
-                for channel in 0..w.channels {
-                    let from = (panel * w.rows + row) * w.channels + channel;
+            for row in 0..w.rows.min(w.group_out - panel * w.rows) {
+                for channel in 0..w.group_in {
+                    let from = (panel * w.rows + row) * w.group_in + channel;
                     let from = &self.weight[from * taps..][..taps];
                     transform_filter(from, &along_z, &along, |frequency, i, weight| {
                         let all = w.depths[frequency];
@@ -442,16 +456,18 @@ fn transform_filter(
     }
 }
 
-/// One thread's piece: a block of tiles, some groups of output channels.
+/// One thread's piece: a block of tiles of a group of channels, some sets of its output channels.
 struct Job<'a> {
     winograd: &'a Winograd,
     batch: usize,
     /// The first vector of tiles and how many.
     first: usize,
     vectors: usize,
-    groups: Range<usize>,
+    group: usize,
+    sets: Range<usize>,
     /// Elements from one channel of tiles to the next.
     pitch: usize,
+    /// From the group's first channel of the first image on.
     x: &'a [f32],
     tiles: &'a mut [f32],
     sums: &'a mut [f32],
@@ -482,7 +498,8 @@ impl Job<'_> {
         s.vectorize(Input::<Z, M> {
             grid: &w.grid,
             batch: self.batch,
-            channels: w.channels,
+            channels: w.group_in,
+            all: w.groups * w.group_in,
             first: self.first,
             vectors: self.vectors,
             x: self.x,
@@ -499,7 +516,8 @@ impl Job<'_> {
         s.vectorize(StridedInput {
             grid: &w.grid,
             batch: self.batch,
-            channels: w.channels,
+            channels: w.group_in,
+            all: w.groups * w.group_in,
             first: self.first,
             vectors: self.vectors,
             x: self.x,
@@ -510,7 +528,7 @@ impl Job<'_> {
         self.outputs::<S, 1, { strided::OUTPUTS }, { taps(2) }>(s);
     }
 
-    /// Multiplies the transformed tiles and transforms the sums back, group by group.
+    /// Multiplies the transformed tiles and transforms the sums back, set by set.
     #[inline(always)]
     fn outputs<S: Simd, const Z: usize, const M: usize, const TAPS: usize>(&mut self, s: S) {
         let w = self.winograd;
@@ -519,10 +537,12 @@ impl Job<'_> {
             *place = w.grid.place(self.first * M + i, self.batch);
         }
         let g = &w.grid.geometry;
-        for group in self.groups.clone() {
-            let first = group * w.cut.panels;
+        let group = self.group * w.group_out;
+        for set in self.sets.clone() {
+            let first = set * w.cut.panels;
             let panels = w.cut.panels.min(w.panels() - first);
-            // The weights hold the group's panels, the scratch memory was asked for with these sizes.
+            let weights = (self.group * w.panels() + first) * w.panel();
+            // The weights hold the set's panels, the scratch memory was asked for with these sizes.
             s.vectorize(Products {
                 depths: &w.depths,
                 chain: CHAIN,
@@ -530,7 +550,7 @@ impl Job<'_> {
                 panels,
                 vectors: self.vectors,
                 pitch: self.pitch,
-                weights: w.weights.as_f32()[first * w.panel()..].as_ptr(),
+                weights: w.weights.as_f32()[weights..].as_ptr(),
                 x: (self.tiles.as_ptr(), w.step_x(self.pitch)),
                 y: (self.sums.as_mut_ptr(), w.step_y(self.pitch)),
             });
@@ -540,8 +560,9 @@ impl Job<'_> {
                 sums: self.sums,
                 frequency: w.step_y(self.pitch),
                 pitch: self.pitch,
-                channels: first * w.rows..w.out.min((first + panels) * w.rows),
-                out: w.out,
+                channels: group + first * w.rows
+                    ..group + w.group_out.min((first + panels) * w.rows),
+                out: w.out(),
                 bias: &w.bias,
                 size: [g.output[1], g.output[2], g.output_area()],
                 y: self.y,

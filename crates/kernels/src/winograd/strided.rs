@@ -19,10 +19,12 @@ const READ: usize = 2 * OUTPUTS + 1;
 pub(super) struct StridedInput<'a> {
     pub(super) grid: &'a Grid,
     pub(super) batch: usize,
+    /// How many are transformed, of how many that an image has.
     pub(super) channels: usize,
+    pub(super) all: usize,
     pub(super) first: usize,
     pub(super) vectors: usize,
-    /// `[batch, channels, spatial…]`
+    /// `[batch, all, spatial…]`, from the first channel on that is transformed.
     pub(super) x: &'a [f32],
     pub(super) to: &'a mut [f32],
     /// Elements from one frequency to the next and from one row of tiles to the next.
@@ -93,7 +95,7 @@ impl StridedInput<'_> {
             let (at, row) = (at / READ, at % READ);
             let (vector, slice) = (at / slices, at % slices);
             let run = (self.first + vector) * OUTPUTS + run;
-            let source = (self.grid).source(run, self.batch, self.channels, slice, row);
+            let source = (self.grid).source(run, self.batch, self.all, slice, row);
             to.offset = source.offset;
             let [near, far, next] = source.lanes;
             // Not through a closure: it would be compiled without the instruction set.

@@ -40,14 +40,16 @@ fn geometry(kernel: &[usize], input: &[usize], pad: usize, stride: usize) -> Geo
     Geometry::conv(&spec, input, &output)
 }
 
-/// The convolution by its definition, in f64.
-fn reference(g: &Geometry, batch: usize, out: usize, x: &[f32], w: &[f32], b: &[f32]) -> Vec<f64> {
-    let (area, taps) = (g.input_area(), g.taps());
-    let channels = x.len() / batch / area;
+/// The convolution by its definition, in f64, of as many groups of channels as the weights make.
+fn reference(g: &Geometry, batch: usize, x: &[f32], w: &[f32], b: &[f32]) -> Vec<f64> {
+    let (area, taps, out) = (g.input_area(), g.taps(), b.len());
+    let all = x.len() / batch / area;
+    let channels = w.len() / out / taps;
     let mut y = Vec::with_capacity(batch * out * g.output_area());
     for place in 0..batch * out * g.output_area() {
         let (rest, at) = (place / g.output_area(), place % g.output_area());
         let (image, o) = (rest / out, rest % out);
+        let first = image * all + o / (out * channels / all) * channels;
         let at = [
             at / g.output[2] / g.output[1],
             at / g.output[2] % g.output[1],
@@ -67,7 +69,7 @@ fn reference(g: &Geometry, batch: usize, out: usize, x: &[f32], w: &[f32], b: &[
                 let from = (z * g.input[1] + r) * g.input[2] + c;
                 for channel in 0..channels {
                     let w = w[(o * channels + channel) * taps + tap];
-                    sum += f64::from(w) * f64::from(x[(image * channels + channel) * area + from]);
+                    sum += f64::from(w) * f64::from(x[(first + channel) * area + from]);
                 }
             }
         }
@@ -82,8 +84,20 @@ struct Case {
     pad: usize,
     stride: usize,
     batch: usize,
+    groups: usize,
     channels: usize,
     out: usize,
+}
+
+impl Case {
+    /// Inputs, and a weight for each output, input of its group and tap.
+    fn values(&self, g: &Geometry, seed: u64) -> [Vec<f32>; 2] {
+        let weights = self.out * self.channels / self.groups * g.taps();
+        [
+            noise(seed, self.batch * self.channels * g.input_area()),
+            noise(seed + 1, weights),
+        ]
+    }
 }
 
 const fn plane(input: &'static [usize], batch: usize, channels: usize, out: usize) -> Case {
@@ -93,6 +107,7 @@ const fn plane(input: &'static [usize], batch: usize, channels: usize, out: usiz
         pad: 1,
         stride: 1,
         batch,
+        groups: 1,
         channels,
         out,
     }
@@ -112,6 +127,7 @@ const fn volume(input: &'static [usize], batch: usize, channels: usize, out: usi
         pad: 1,
         stride: 1,
         batch,
+        groups: 1,
         channels,
         out,
     }
@@ -162,6 +178,22 @@ const CASES: &[Case] = &[
         stride: 2,
         ..volume(&[6, 10, 40], 1, 30, 17)
     },
+    Case {
+        groups: 3,
+        ..plane(&[9, 21], 2, 9, 15)
+    },
+    Case {
+        groups: 2,
+        ..plane(&[16, 40], 1, 140, 4)
+    },
+    Case {
+        groups: 2,
+        ..strided(&[13, 34], 2, 6, 26)
+    },
+    Case {
+        groups: 2,
+        ..volume(&[3, 5, 9], 2, 6, 10)
+    },
     volume(&[1, 1, 1], 1, 1, 1),
     volume(&[3, 5, 7], 2, 3, 5),
     volume(&[5, 4, 33], 1, 70, 9),
@@ -176,11 +208,9 @@ const TILES: &[(usize, usize)] = &[(1, 2), (1, 4), (2, 2), (2, 4), (4, 4)];
 
 fn check(case: &Case, seed: u64, context: &Context) -> Result<(), String> {
     let g = geometry(case.kernel, case.input, case.pad, case.stride);
-    let area = g.input_area();
-    let x = noise(seed, case.batch * case.channels * area);
-    let w = noise(seed + 1, case.out * case.channels * g.taps());
+    let [x, w] = case.values(&g, seed);
     let b = noise(seed + 2, case.out);
-    let want = reference(&g, case.batch, case.out, &x, &w, &b);
+    let want = reference(&g, case.batch, &x, &w, &b);
     let residual = noise(seed + 3, want.len());
     let rms = (want.iter().map(|v| v * v).sum::<f64>() / want.len() as f64).sqrt();
     for &(depth, plane) in TILES {
@@ -188,7 +218,8 @@ fn check(case: &Case, seed: u64, context: &Context) -> Result<(), String> {
         if !tile.fits(&g) {
             continue;
         }
-        let winograd = Winograd::new(context, g, tile, case.batch, case.out, &w, Some(&b));
+        let (batch, groups) = (case.batch, case.groups);
+        let winograd = Winograd::new(context, g, tile, batch, groups, case.out, &w, Some(&b));
         let epilogues = [
             Epilogue::default(),
             Epilogue {
@@ -219,11 +250,10 @@ fn check(case: &Case, seed: u64, context: &Context) -> Result<(), String> {
                 // Hard-swish has a slope of up to 1.5.
                 if f64::from((got - sum).abs()) > 2e-5 * rms.max(1.0) {
                     return Err(format!(
-                        "{:?} {} -> {} batch {} with {tile:?} on {} x{}: {got} is not {sum} at {i}",
+                        "{:?} {} -> {} in {groups} groups, batch {batch}, with {tile:?} on {} x{}: {got} is not {sum} at {i}",
                         case.input,
                         case.channels,
                         case.out,
-                        case.batch,
                         context.isa().name(),
                         context.threads()
                     ));
@@ -258,20 +288,27 @@ fn the_number_of_threads_does_not_change_a_bit() {
     let cases = if cfg!(miri) {
         [
             plane(&[9, 9], 1, 2, 9),
+            Case {
+                groups: 2,
+                ..plane(&[9, 9], 1, 2, 10)
+            },
             strided(&[17, 9], 1, 2, 9),
             volume(&[3, 5, 6], 1, 2, 7),
         ]
     } else {
         [
             plane(&[33, 45], 1, 100, 70),
+            Case {
+                groups: 5,
+                ..plane(&[33, 45], 2, 80, 80)
+            },
             strided(&[65, 90], 1, 60, 70),
             volume(&[5, 9, 20], 2, 70, 40),
         ]
     };
     for case in cases {
         let g = geometry(case.kernel, case.input, case.pad, case.stride);
-        let x = noise(1, case.batch * case.channels * g.input_area());
-        let w = noise(2, case.out * case.channels * g.taps());
+        let [x, w] = case.values(&g, 1);
         for &(depth, plane) in TILES {
             let tile = WinogradTile { depth, plane };
             if !tile.fits(&g) {
@@ -279,7 +316,8 @@ fn the_number_of_threads_does_not_change_a_bit() {
             }
             let run = |threads: usize| {
                 let context = Context::new(Isa::best(), threads);
-                let winograd = Winograd::new(&context, g, tile, case.batch, case.out, &w, None);
+                let (batch, groups) = (case.batch, case.groups);
+                let winograd = Winograd::new(&context, g, tile, batch, groups, case.out, &w, None);
                 let mut y = vec![0.0; case.batch * case.out * g.output_area()];
                 winograd.run(&context, &x, &mut y, Epilogue::default());
                 y
@@ -339,7 +377,7 @@ fn errors_stay_near_those_of_the_direct_convolution() {
                 .collect();
             let w = noise(2, out * channels * g.taps());
             let b = vec![0.0; out];
-            let want = reference(&g, 1, out, &x, &w, &b);
+            let want = reference(&g, 1, &x, &w, &b);
             let mut y = vec![0.0; want.len()];
             let direct = crate::Convolution::new(&context, g, 1, 1, out, &w, None);
             direct.run(
@@ -358,7 +396,7 @@ fn errors_stay_near_those_of_the_direct_convolution() {
                 if !tile.fits(&g) {
                     continue;
                 }
-                let winograd = Winograd::new(&context, g, tile, 1, out, &w, None);
+                let winograd = Winograd::new(&context, g, tile, 1, 1, out, &w, None);
                 winograd.run(&context, &x, &mut y, Epilogue::default());
                 let (largest, rms) = errors(&y, &want);
                 let name = winograd.describe();

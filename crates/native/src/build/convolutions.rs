@@ -227,7 +227,16 @@ impl Builder<'_> {
         if labels.is_none()
             && let Algorithm::Winograd(tile) = choose(self.context.isa(), &layer, self.accuracy)
         {
-            let conv = Winograd::new(self.context, geometry, tile, batch, out, weight, bias);
+            let conv = Winograd::new(
+                self.context,
+                geometry,
+                tile,
+                batch,
+                spec.groups,
+                out,
+                weight,
+                bias,
+            );
             return Ok(Kernel::Winograd {
                 conv,
                 epilogue: self.finish(id, tail, inputs),

@@ -210,21 +210,23 @@ fn replicas_run_at_the_same_time_and_give_the_same_results() {
 fn the_accuracy_asked_for_decides_the_tiles() {
     let plane: &[usize] = &[1, 64, 64, 64];
     let volume: &[usize] = &[1, 64, 16, 32, 32];
-    for (shape, stride, accuracy, kernel) in [
-        (plane, 1, Accuracy::Strict, "winograd 2x2"),
-        (plane, 1, Accuracy::Default, "winograd 4x4"),
-        (plane, 1, Accuracy::Fast, "winograd 4x4"),
-        (plane, 2, Accuracy::Strict, "winograd 4x4 strided"),
-        (plane, 2, Accuracy::Default, "winograd 4x4 strided"),
-        (volume, 1, Accuracy::Strict, "winograd 2x2x2"),
-        (volume, 1, Accuracy::Default, "winograd 2x4x4"),
-        (volume, 1, Accuracy::Fast, "winograd 4x4x4"),
-        (volume, 2, Accuracy::Default, "winograd 4x4 strided"),
+    for (shape, groups, stride, accuracy, kernel) in [
+        (plane, 1, 1, Accuracy::Strict, "winograd 2x2"),
+        (plane, 1, 1, Accuracy::Default, "winograd 4x4"),
+        (plane, 1, 1, Accuracy::Fast, "winograd 4x4"),
+        (plane, 1, 2, Accuracy::Strict, "winograd 4x4 strided"),
+        (plane, 1, 2, Accuracy::Default, "winograd 4x4 strided"),
+        (plane, 4, 1, Accuracy::Default, "winograd 4x4"),
+        (plane, 8, 1, Accuracy::Default, "direct grouped"),
+        (volume, 1, 1, Accuracy::Strict, "winograd 2x2x2"),
+        (volume, 1, 1, Accuracy::Default, "winograd 2x4x4"),
+        (volume, 1, 1, Accuracy::Fast, "winograd 4x4x4"),
+        (volume, 1, 2, Accuracy::Default, "winograd 4x4 strided"),
     ] {
         let mut m = Maker::new();
         let x = m.input(shape);
         let axes = shape.len() - 2;
-        let mut weight = vec![64, 64];
+        let mut weight = vec![64, 64 / groups];
         weight.extend(vec![3; axes]);
         let w = m.weight(&weight);
         let conv = m.add(
@@ -233,7 +235,7 @@ fn the_accuracy_asked_for_decides_the_tiles() {
                 stride: vec![stride; axes],
                 dilation: vec![1; axes],
                 pads: vec![(1, 1); axes],
-                groups: 1,
+                groups,
             }),
             &[x, w],
         );
@@ -245,7 +247,11 @@ fn the_accuracy_asked_for_decides_the_tiles() {
         };
         let network = compile(&m.graph, &options).unwrap();
         let kernels: Vec<_> = network.steps().iter().map(|s| s.kernel).collect();
-        assert_eq!(kernels, [kernel], "{shape:?} by {stride} {accuracy:?}");
+        assert_eq!(
+            kernels,
+            [kernel],
+            "{shape:?} in {groups} groups by {stride} {accuracy:?}"
+        );
     }
 }
 
