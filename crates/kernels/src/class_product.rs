@@ -9,6 +9,7 @@
 
 use crate::Buffer;
 use crate::isa::{Isa, Simd, Task};
+use crate::tile::Steps;
 
 /// Registers of columns in a tile.
 pub(crate) const COLUMNS: usize = 2;
@@ -201,19 +202,16 @@ impl<const N: usize> Panels<'_, N> {
             for (m, row) in sums.iter_mut().enumerate() {
                 *row = [s.splat(bias.add(m).read()); N];
             }
-            let mut w = self.weights.as_ptr().add(panel * M * self.channels);
-            let mut x = self.columns.x;
-            for _ in 0..self.channels {
-                let v: [S::V; N] = x.map(|x| s.load(x));
-                for (m, row) in sums.iter_mut().enumerate() {
-                    let w = s.splat(w.add(m).read());
-                    for j in 0..N {
-                        row[j] = s.fma(w, v[j], row[j]);
-                    }
-                }
-                w = w.add(M);
-                x = x.map(|x| x.wrapping_add(self.columns.pitch));
-            }
+            let weights = self.weights.as_ptr().add(panel * M * self.channels);
+            let steps = Steps::<_, M, N, false> {
+                depth: self.channels,
+                weights: std::array::from_fn(|m| weights.add(m)),
+                width: M,
+                x: self.columns.x,
+                offsets: self.columns.pitch,
+                copy: std::ptr::null_mut(),
+            };
+            steps.add(s, &mut sums);
         }
         sums
     }

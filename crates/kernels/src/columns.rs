@@ -31,8 +31,8 @@ use crate::{Context, Geometry};
 /// Where columns come from.
 #[derive(Debug)]
 enum Source {
-    /// The input as it lies: where each channel of a block begins.
-    InPlace(Vec<u32>),
+    /// The input as it lies.
+    InPlace,
     /// Every stride-th element of the input's rows; one tap, no padding.
     Strided,
     /// Rows of a copy with its padding, shifted by each tap.
@@ -51,8 +51,6 @@ pub(crate) struct Columns {
     tiles: usize,
     /// Elements from one tile's packed columns to the next one's.
     pitch: usize,
-    /// Where each product of a block finds its packed column.
-    offsets: Vec<u32>,
     /// Elements of one block's packed columns.
     packed: usize,
 }
@@ -64,7 +62,7 @@ impl Columns {
         let depth = block.channels * g.taps();
         let width = registers * lanes;
         let source = if g.is_pointwise() {
-            Source::InPlace((0..depth).map(|c| (c * g.input_area()) as u32).collect())
+            Source::InPlace
         } else if g.is_subsampling() {
             Source::Strided
         } else {
@@ -78,7 +76,6 @@ impl Columns {
         Columns {
             block,
             source,
-            offsets: (0..depth).map(|k| (k * width) as u32).collect(),
             tiles,
             pitch,
             packed: tiles * pitch,
@@ -97,7 +94,7 @@ impl Columns {
     /// How it is computed, for profiles.
     pub(crate) fn describe(&self) -> &'static str {
         match self.source {
-            Source::InPlace(_) => "pointwise",
+            Source::InPlace => "pointwise",
             Source::Strided => "pointwise strided",
             Source::Halo(..) => "gathered columns",
         }
@@ -256,12 +253,11 @@ impl ColumnsJob<'_> {
                     // SAFETY: register j of the packed columns of tile t.
                     *x = unsafe { copy.add(t * self.plan.pitch + j * S::LANES) };
                 }
-                let columns = (x, &self.plan.offsets[..]);
                 let (at, n) = ((first + t) * width, [S::LANES; N]);
                 if far && at + count * width < whole * width {
                     self.ask(s, block, (i, panels.len()), at + count * width);
                 }
-                self.tile::<S, M, N, false>(s, block, &panel, (at, n), columns, copy);
+                self.tile::<S, M, N, false>(s, block, &panel, (at, n), (x, width), copy);
             }
         }
     }
@@ -273,7 +269,7 @@ impl ColumnsJob<'_> {
         let g = &self.piece.conv.geometry;
         let width = self.piece.region.size[2];
         let (from, lines) = match self.plan.source {
-            Source::InPlace(_) => (self.piece.row(0, 0) + at, 1),
+            Source::InPlace => (self.piece.row(0, 0) + at, 1),
             Source::Strided => (
                 self.line(at / width) + at % width * g.stride[2],
                 g.stride[2],
@@ -311,7 +307,7 @@ impl ColumnsJob<'_> {
         let left = self.piece.region.area() - at;
         let n: [usize; N] = std::array::from_fn(|j| S::LANES.min(left - j * S::LANES));
         // A last register that is not whole would be read past the channel.
-        let in_place = matches!(self.plan.source, Source::InPlace(_)) && n[N - 1] == S::LANES;
+        let in_place = matches!(self.plan.source, Source::InPlace) && n[N - 1] == S::LANES;
         if !in_place {
             self.pack(s, block, at, left.min(N * S::LANES));
         }
@@ -319,27 +315,23 @@ impl ColumnsJob<'_> {
         let own: [*const f32; N] =
             // SAFETY: register j < COLUMNS of the packed columns.
             std::array::from_fn(|j| unsafe { copy.cast_const().add(j * S::LANES) });
-        let packed = (own, &self.plan.offsets[..]);
+        let packed = (own, S::COLUMNS * S::LANES);
         let mut panels = self.piece.panels.clone();
-        match &self.plan.source {
-            Source::InPlace(places) if in_place => {
-                let g = &self.piece.conv.geometry;
-                let from = block.first * g.input_area() + self.piece.row(0, 0) + at;
-                let from = &self.x[from..];
-                // SAFETY: left >= (j + 1) * LANES, as the last register is whole.
-                let x = std::array::from_fn(|j| unsafe { from.as_ptr().add(j * S::LANES) });
-                let columns = (x, &places[..]);
-                if panels.len() == 1 {
-                    let only = self.panel::<M>(block, panels.start);
-                    self.tile::<S, M, N, false>(s, block, &only, (at, n), columns, copy);
-                    return;
-                }
-                if let Some(first) = panels.next() {
-                    let first = self.panel::<M>(block, first);
-                    self.tile::<S, M, N, true>(s, block, &first, (at, n), columns, copy);
-                }
+        if in_place {
+            let area = self.piece.conv.geometry.input_area();
+            let from = &self.x[block.first * area + self.piece.row(0, 0) + at..];
+            // SAFETY: left >= (j + 1) * LANES, as the last register is whole.
+            let x = std::array::from_fn(|j| unsafe { from.as_ptr().add(j * S::LANES) });
+            let columns = (x, area);
+            if panels.len() == 1 {
+                let only = self.panel::<M>(block, panels.start);
+                self.tile::<S, M, N, false>(s, block, &only, (at, n), columns, copy);
+                return;
             }
-            _ => {}
+            if let Some(first) = panels.next() {
+                let first = self.panel::<M>(block, first);
+                self.tile::<S, M, N, true>(s, block, &first, (at, n), columns, copy);
+            }
         }
         for panel in panels {
             let panel = self.panel::<M>(block, panel);
@@ -374,7 +366,7 @@ impl ColumnsJob<'_> {
         block: &Depth,
         panel: &Panel,
         (at, n): (usize, [usize; N]),
-        (x, offsets): ([*const f32; N], &[u32]),
+        (x, from_pitch): ([*const f32; N], usize),
         copy: *mut f32,
     ) {
         let start = panel.bias.map_or(Start::Sum, Start::Rows);
@@ -401,11 +393,11 @@ impl ColumnsJob<'_> {
             },
         });
         let [range, then] = block.in_tile.ranges;
-        s.vectorize(Tile::<M, N, true, COPY> {
+        s.vectorize(Tile::<_, M, N, true, COPY> {
             depth: block.count,
             weights: panel.weights,
             row: 0,
-            offsets: offsets.as_ptr(),
+            offsets: from_pitch,
             x,
             y,
             n,
@@ -424,7 +416,7 @@ impl ColumnsJob<'_> {
     /// Packs `count` columns from `at` of the region on, tile after tile.
     #[inline(always)]
     fn pack<S: Simd>(&mut self, s: S, block: &Depth, at: usize, count: usize) {
-        if matches!(self.plan.source, Source::InPlace(_)) && count.is_multiple_of(S::LANES) {
+        if matches!(self.plan.source, Source::InPlace) && count.is_multiple_of(S::LANES) {
             return self.pack_registers(s, block, at, count / S::LANES);
         }
         let mut stretches = [Stretch::default(); MOST];

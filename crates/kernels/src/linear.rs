@@ -25,7 +25,6 @@ pub struct Linear {
     /// Panels of `[inner, COLUMNS · LANES]`.
     weights: Buffer,
     bias: Buffer,
-    offsets: Vec<u32>,
 }
 
 impl Linear {
@@ -56,7 +55,6 @@ impl Linear {
             out,
             weights: packed,
             bias: Buffer::from_slice(bias.unwrap_or(&zeros)),
-            offsets: offsets(inner, width),
         }
     }
 
@@ -90,7 +88,6 @@ impl Linear {
                 panels: part * panels / parts..(part + 1) * panels / parts,
                 weights: Columns::Packed(self.weights.as_f32()),
                 bias: Some(self.bias.as_f32()),
-                offsets: &self.offsets,
                 scratch: scratch.floats(scratch_size(self.inner, context)),
                 y: &y,
                 at: first * self.out,
@@ -103,10 +100,6 @@ impl Linear {
 /// Columns of a panel: as many as a tile has.
 fn panel_width(context: &Context) -> usize {
     context.isa().tile().1 * context.isa().lanes()
-}
-
-fn offsets(inner: usize, width: usize) -> Vec<u32> {
-    (0..inner.min(DEPTH)).map(|k| (k * width) as u32).collect()
 }
 
 /// Room for one panel of columns.
@@ -123,7 +116,6 @@ pub struct MatMul {
     n: usize,
     /// Which matrix of a and of b each product takes.
     pairs: Vec<(usize, usize)>,
-    offsets: Vec<u32>,
 }
 
 impl MatMul {
@@ -131,7 +123,7 @@ impl MatMul {
     ///
     /// # Panics
     /// If the shapes do not fit.
-    pub fn new(context: &Context, a: &[usize], b: &[usize]) -> Self {
+    pub fn new(a: &[usize], b: &[usize]) -> Self {
         let ([.., m, k], [.., kb, n]) = (a, b) else {
             panic!("matrices have two axes, got {a:?} and {b:?}")
         };
@@ -142,7 +134,6 @@ impl MatMul {
             k: *k,
             n: *n,
             pairs: lead.pairs(),
-            offsets: offsets(*k, panel_width(context)),
         }
     }
 
@@ -175,7 +166,6 @@ impl MatMul {
                 panels: part * panels / parts..(part + 1) * panels / parts,
                 weights: Columns::Rows(&b[ib * k * n..][..k * n]),
                 bias: None,
-                offsets: &self.offsets,
                 scratch: scratch.floats(scratch_size(k, context)),
                 y: &y,
                 at: (pair * m + first) * n,
@@ -202,7 +192,6 @@ struct Product<'a> {
     panels: std::ops::Range<usize>,
     weights: Columns<'a>,
     bias: Option<&'a [f32]>,
-    offsets: &'a [u32],
     scratch: &'a mut [f32],
     y: &'a Shared<'a, f32>,
     /// Where the first row lies in the output.
@@ -271,7 +260,6 @@ impl Product<'_> {
                         row: self.inner,
                         x,
                         depth,
-                        offsets: self.offsets.as_ptr(),
                         y: self.y.pointer(place),
                         pitch: self.out,
                         rows: M.min(self.rows - strip * M),
@@ -295,7 +283,6 @@ struct Columnwise {
     row: usize,
     x: *const f32,
     depth: usize,
-    offsets: *const u32,
     y: *mut f32,
     pitch: usize,
     rows: usize,
@@ -315,11 +302,11 @@ impl Columnwise {
             Some(bias) => Start::Columns(at(bias)),
             None => Start::Rows(ZEROS.as_ptr()),
         };
-        s.vectorize(Tile::<M, N, false, false> {
+        s.vectorize(Tile::<_, M, N, false, false> {
             depth: self.depth,
             weights: self.weights,
             row: self.row,
-            offsets: self.offsets,
+            offsets: S::COLUMNS * S::LANES,
             x: at(self.x),
             y: at(self.y).map(|p| p.cast_mut()),
             n: std::array::from_fn(|j| S::LANES.min(columns - j * S::LANES)),

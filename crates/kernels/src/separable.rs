@@ -68,8 +68,6 @@ pub struct Separable {
     /// Output rows of a band, and channels of a group.
     rows: usize,
     group: usize,
-    /// Where each product of the expansion and of the projection finds its column.
-    offsets: [Vec<u32>; 2],
 }
 
 impl Pointwise {
@@ -146,7 +144,6 @@ impl Separable {
             project,
             rows: 1,
             group,
-            offsets: [Vec::new(), Vec::new()],
         };
         let height = geometry.output[1];
         // Enough bands for all threads, but not so many that most rows are expanded twice.
@@ -164,14 +161,6 @@ impl Separable {
         }
         // Bands of equal size leave no small one for the end.
         separable.rows = height.div_ceil(height.div_ceil(separable.rows));
-        let width = tile_width(context);
-        let pitch = separable.pitches().1;
-        separable.offsets = [
-            (0..separable.expand.input)
-                .map(|k| (k * width) as u32)
-                .collect(),
-            (0..group).map(|k| (k * pitch) as u32).collect(),
-        ];
         separable
     }
 
@@ -345,7 +334,7 @@ impl Job<'_> {
                 layer,
                 channels: from..from + channels,
                 depth: 0..layer.input,
-                offsets: &self.plan.offsets[0],
+                from_pitch: width,
                 x: tile.as_ptr(),
                 y: self.expanded[i..].as_mut_ptr(),
                 columns: width.min(total - i),
@@ -419,7 +408,7 @@ impl Job<'_> {
                 layer: &plan.project,
                 channels: 0..plan.project.out,
                 depth: from..from + channels,
-                offsets: &plan.offsets[1],
+                from_pitch: plan.pitches().1,
                 x: self.windows[i..].as_ptr(),
                 y: self.y.pointer(self.place(0) + i),
                 columns: width.min(total - i),
@@ -455,8 +444,9 @@ struct Sums<'a> {
     channels: std::ops::Range<usize>,
     /// Channels that are summed; sums begin with the bias where these begin with zero.
     depth: std::ops::Range<usize>,
-    offsets: &'a [u32],
+    /// Where columns lie, and elements from one channel to the next.
     x: *const f32,
+    from_pitch: usize,
     /// The first channel made.
     y: *mut f32,
     columns: usize,
@@ -483,11 +473,11 @@ impl Sums<'_> {
         for o in self.channels.clone().step_by(M) {
             let weights = &layer.weights.as_f32()[(o / M * layer.input + self.depth.start) * M..];
             let made = o - self.channels.start;
-            s.vectorize(Tile::<M, N, true, false> {
+            s.vectorize(Tile::<_, M, N, true, false> {
                 depth: self.depth.len(),
                 weights: weights.as_ptr(),
                 row: 0,
-                offsets: self.offsets.as_ptr(),
+                offsets: self.from_pitch,
                 // SAFETY: the caller has scratch memory for whole registers of all channels.
                 x: std::array::from_fn(|j| unsafe { self.x.add(j * S::LANES) }),
                 // SAFETY: these columns of these channels are in the output or scratch memory.

@@ -122,7 +122,7 @@ impl<'a, const M: usize> Strip<'a, M> {
             )
         };
         let [range, then] = p.in_tile.ranges;
-        s.vectorize(Tile::<M, N, true, false> {
+        s.vectorize(Tile::<_, M, N, true, false> {
             depth: p.count,
             weights: weights.as_ptr(),
             row: 0,

@@ -206,7 +206,7 @@ impl<'a> Builder<'a> {
             }
             Op::MatMul => {
                 inputs.push(node.inputs[1]);
-                Kernel::MatMul(MatMul::new(self.context, &x, &self.dims(node.inputs[1])?))
+                Kernel::MatMul(MatMul::new(&x, &self.dims(node.inputs[1])?))
             }
             Op::Pool(spec) => {
                 let y = self.dims(id)?;

@@ -2,10 +2,10 @@
 //! `[in, tiles]`.
 
 use crate::isa::{Simd, Task};
+use crate::tile::Steps;
 
-/// A register tile of `R` output channels by `N` registers of tiles. Per step it takes `N` loads,
-/// `R` broadcasts and `R·N` multiply-adds, as [`crate::tile::Tile`] does, but its columns lie one
-/// after the other, so nothing is looked up. It writes (or adds to) `N` registers at
+/// A register tile of `R` output channels by `N` registers of tiles: [`crate::tile::Tile`] with nothing left out
+/// and nothing to finish. It writes (or adds to) `N` registers at
 /// `y + r * pitch` for each of the `R` rows. With the 16 registers of AVX2 four rows by three would fit as well, but
 /// the compiler keeps one of the sums in memory: 1.7 times as long.
 struct Product<const R: usize, const N: usize> {
@@ -26,23 +26,17 @@ impl<const R: usize, const N: usize> Task for Product<R, N> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let mut sum = [[s.splat(0.0); N]; R];
-        let (mut x, mut weights) = (self.x, self.weights);
-        for _ in 0..self.depth {
-            // SAFETY: steps below depth; see the type's description.
-            unsafe {
-                let mut columns = [s.splat(0.0); N];
-                for j in 0..N {
-                    columns[j] = s.load(x.add(j * S::LANES));
-                }
-                for r in 0..R {
-                    let w = s.splat(weights.add(r).read());
-                    for j in 0..N {
-                        sum[r][j] = s.fma(w, columns[j], sum[r][j]);
-                    }
-                }
-                x = x.add(self.pitch);
-                weights = weights.add(R);
-            }
+        // SAFETY: see the type's description.
+        unsafe {
+            let steps = Steps::<_, R, N, false> {
+                depth: self.depth,
+                weights: std::array::from_fn(|r| self.weights.add(r)),
+                width: R,
+                x: std::array::from_fn(|j| self.x.add(j * S::LANES)),
+                offsets: self.pitch,
+                copy: std::ptr::null_mut(),
+            };
+            steps.add(s, &mut sum);
         }
         for r in 0..R {
             for j in 0..N {
@@ -60,7 +54,7 @@ impl<const R: usize, const N: usize> Task for Product<R, N> {
     }
 }
 
-/// All products of a group of panels of output channels.
+/// All products of a set of panels of output channels.
 pub(super) struct Products<'a> {
     /// Products that are summed at each frequency, and how many at most before the sum is stored.
     pub(super) depths: &'a [usize],
