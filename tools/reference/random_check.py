@@ -87,6 +87,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
+    unknown = set(arguments.models) - set(default_models(everything=True))
+    if unknown:
+        parser.error(f"there is no {', '.join(sorted(unknown))}; `slicewise models list` names them all")
     torch.set_num_threads(arguments.threads)
 
     table = Table(44, arguments.engines)
