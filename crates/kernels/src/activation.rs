@@ -116,6 +116,14 @@ pub(crate) unsafe fn row<S: Simd>(s: S, f: Activation, x: *const f32, y: *mut f3
     }
 }
 
+/// `f` of every value, in its place.
+#[inline(always)]
+pub(crate) fn in_place<S: Simd>(s: S, f: Activation, values: &mut [f32]) {
+    let (y, n) = (values.as_mut_ptr(), values.len());
+    // SAFETY: the slice has n elements.
+    unsafe { row(s, f, y, y, n) };
+}
+
 /// `f` of one register.
 #[inline(always)]
 pub(crate) fn register<S: Simd>(s: S, f: Activation, x: S::V) -> S::V {

@@ -4,6 +4,7 @@
 use slicewise_graph::Activation;
 
 use crate::Convolution;
+use crate::activation::in_place;
 use crate::arg_max::{SharedLabels, arg_max_columns};
 use crate::conv::{Coarse, Epilogue};
 use crate::halo::Region;
@@ -196,8 +197,7 @@ impl Piece<'_> {
                 }
             }
             if let Some(f) = activation {
-                // SAFETY: one row of width * fx elements, in place.
-                unsafe { crate::activation::row(s, f, to.as_ptr(), to.as_mut_ptr(), to.len()) };
+                in_place(s, f, to);
             }
         }
     }

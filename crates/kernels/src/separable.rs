@@ -13,7 +13,7 @@
 
 use slicewise_graph::Activation;
 
-use crate::activation::{bounds, row};
+use crate::activation::{bounds, in_place};
 use crate::conv::{Epilogue, pack};
 use crate::depthwise::Weights;
 use crate::isa::{Simd, Task};
@@ -345,8 +345,7 @@ impl Job<'_> {
         }
         if let Some(f) = activation.filter(|_| cut.is_none()) {
             for plane in self.expanded.chunks_mut(pitch).take(channels) {
-                // SAFETY: the rows just made.
-                unsafe { row(s, f, plane.as_ptr(), plane.as_mut_ptr(), total) };
+                in_place(s, f, &mut plane[..total]);
             }
         }
     }
@@ -382,8 +381,7 @@ impl Job<'_> {
             });
             if let Some(f) = plan.activation.filter(|_| cut.is_none()) {
                 let n = self.count * g.output[2];
-                // SAFETY: the rows just made.
-                unsafe { row(s, f, y.as_ptr(), y.as_mut_ptr(), n) };
+                in_place(s, f, &mut y[..n]);
             }
         }
     }
