@@ -450,7 +450,7 @@ impl ColumnsJob<'_> {
                 let n = stretch.count as usize;
                 let from = &from[stretch.from as usize..][..(n - 1) * step + 1];
                 let to = &mut row[stretch.to as usize..];
-                // SAFETY: a register lies behind `to`; of `from` no more is read than it has.
+                // SAFETY: a register lies behind `to`.
                 unsafe { s.store(to.as_mut_ptr(), every(s, from, step)) };
             }
         }

@@ -70,8 +70,8 @@ impl Offsets for *const u32 {
 }
 
 /// Steps in a row without a jump. With AVX2, one step of six by two registers is 12 multiply-adds and 12 other
-/// instructions, four are 48 and 36: 1 to 3 % faster on Zen 3, and 10 to 17 % where another
-/// thread shares the core's front end, as neighbours of virtual machines do.
+/// instructions, four are 48 and 36. On Zen 3 that takes 1 to 3 % off pointwise layers, and 7 to 17 % in phases
+/// in which, by all signs, a virtual machine's neighbour shares the core's front end.
 const IN_A_ROW: usize = 4;
 
 /// The products of a tile, step by step: step `k` multiplies the register at `x[j] + offsets.at(k)` with

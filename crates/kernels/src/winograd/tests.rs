@@ -123,14 +123,12 @@ const fn strided(input: &'static [usize], batch: usize, channels: usize, out: us
 const fn volume(input: &'static [usize], batch: usize, channels: usize, out: usize) -> Case {
     Case {
         kernel: &[3, 3, 3],
-        input,
-        pad: 1,
-        stride: 1,
-        batch,
-        groups: 1,
-        channels,
-        out,
+        ..plane(input, batch, channels, out)
     }
+}
+
+const fn in_groups(groups: usize, case: Case) -> Case {
+    Case { groups, ..case }
 }
 
 const CASES: &[Case] = &[
@@ -178,22 +176,10 @@ const CASES: &[Case] = &[
         stride: 2,
         ..volume(&[6, 10, 40], 1, 30, 17)
     },
-    Case {
-        groups: 3,
-        ..plane(&[9, 21], 2, 9, 15)
-    },
-    Case {
-        groups: 2,
-        ..plane(&[16, 40], 1, 140, 4)
-    },
-    Case {
-        groups: 2,
-        ..strided(&[13, 34], 2, 6, 26)
-    },
-    Case {
-        groups: 2,
-        ..volume(&[3, 5, 9], 2, 6, 10)
-    },
+    in_groups(3, plane(&[9, 21], 2, 9, 15)),
+    in_groups(2, plane(&[16, 40], 1, 140, 4)),
+    in_groups(2, strided(&[13, 34], 2, 6, 26)),
+    in_groups(2, volume(&[3, 5, 9], 2, 6, 10)),
     volume(&[1, 1, 1], 1, 1, 1),
     volume(&[3, 5, 7], 2, 3, 5),
     volume(&[5, 4, 33], 1, 70, 9),
@@ -288,20 +274,14 @@ fn the_number_of_threads_does_not_change_a_bit() {
     let cases = if cfg!(miri) {
         [
             plane(&[9, 9], 1, 2, 9),
-            Case {
-                groups: 2,
-                ..plane(&[9, 9], 1, 2, 10)
-            },
+            in_groups(2, plane(&[9, 9], 1, 2, 10)),
             strided(&[17, 9], 1, 2, 9),
             volume(&[3, 5, 6], 1, 2, 7),
         ]
     } else {
         [
             plane(&[33, 45], 1, 100, 70),
-            Case {
-                groups: 5,
-                ..plane(&[33, 45], 2, 80, 80)
-            },
+            in_groups(5, plane(&[33, 45], 2, 80, 80)),
             strided(&[65, 90], 1, 60, 70),
             volume(&[5, 9, 20], 2, 70, 40),
         ]
